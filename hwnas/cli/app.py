@@ -1,0 +1,68 @@
+"""The `hwnas` program: registers the commands and turns errors into one line and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from hwnas import __version__
+from hwnas.cli import build, doctor, profile, run, search, targets, train
+from hwnas.cli.console import err
+from hwnas.errors import HwnasError
+
+app = typer.Typer(
+    name="hwnas",
+    help="Prune fine-tuned transformers for the device they will run on.\n\n"
+    "hwnas fine-tunes one weight-sharing super-network, measures on the device what physically smaller sub-networks "
+    "cost, searches for the Pareto front of quality against latency, and builds an engine for each pick.\n\n"
+    "`hwnas run` walks the whole road: train, profile, search, build.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"hwnas {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+for _module, _name in (
+    (run, "run"),
+    (train, "train"),
+    (profile, "profile"),
+    (search, "search"),
+    (build, "build"),
+    (targets, "targets"),
+    (doctor, "doctor"),
+):
+    app.command(_name)(getattr(_module, _name))
+
+
+def main() -> None:
+    """Entry point of the `hwnas` program."""
+    try:
+        app()
+    except HwnasError as error:
+        if os.environ.get("HWNAS_TRACEBACK"):
+            raise
+        err.print(f"error: {error}", style="bold red", markup=False, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("interrupted: run the same command again to go on from here.", style="yellow")
+        sys.exit(130)

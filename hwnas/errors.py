@@ -1,0 +1,116 @@
+"""Every error hwnas raises on purpose.
+
+    HwnasError
+    ├── UsageError                 options that contradict each other or are out of range
+    │   └── UnknownNameError       a name nobody registered; lists the names there are
+    │       └── UnknownTargetError a target without a TOML file
+    ├── MissingExtraError          an optional package is not installed; names the extra
+    ├── DataError                  a task or a user's data file: missing column, bad label, no rows
+    ├── ModelError                 a model that cannot be loaded
+    │   └── UnsupportedModelError  a family without an adapter; lists the families there are
+    ├── CheckpointError            a checkpoint or saved sub-network that is damaged or does not fit
+    ├── RunFolderError             a run folder that is read-only, damaged, or of another run
+    ├── DeviceNotFoundError        the target asked for is not this machine's device
+    ├── TableError                 a latency table that is damaged, newer than this hwnas, or too small
+    ├── ProfilerError              a runtime that refused a network or a setting
+    ├── BuildError                 an export or an engine that failed or does not agree with its source
+    │   └── UnsupportedBuildError  a combination of target, precision and runtime that cannot exist
+    └── NoMemberError              no member of the front meets the condition; names the nearest
+
+The command line prints the message as one line and exits with code 2. A message says what was got, what was
+expected and what to do next. Errors are raised, never logged.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HwnasError(Exception):
+    """Base of all errors that hwnas raises on purpose; the message is one line for the user."""
+
+
+class UsageError(HwnasError):
+    """Options or arguments that contradict each other or are out of range."""
+
+
+class UnknownNameError(UsageError):
+    """A name that nobody registered.
+
+    Args:
+        kind: What the name should have been, e.g. ``"target"``.
+        name: What was given.
+        known: The registered names.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        close = difflib.get_close_matches(name, self.known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"unknown {kind} {name!r}{hint} Known: {', '.join(self.known)}.")
+
+
+class UnknownTargetError(UnknownNameError):
+    """A target without a TOML file in ``targets/``."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__("target", name, known)
+
+
+class MissingExtraError(HwnasError):
+    """An optional package is not installed.
+
+    Args:
+        package: The package that is missing.
+        extra: The extra of hwnas that installs it.
+        purpose: What needs it.
+    """
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        self.package, self.extra = package, extra
+        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'hwnas[{extra}]'.")
+
+
+class DataError(HwnasError):
+    """A task or a data file that cannot be used."""
+
+
+class ModelError(HwnasError):
+    """A model that cannot be loaded."""
+
+
+class UnsupportedModelError(ModelError):
+    """A model family without an adapter."""
+
+
+class CheckpointError(HwnasError):
+    """A checkpoint or a saved sub-network that is damaged or does not fit."""
+
+
+class RunFolderError(HwnasError):
+    """A run folder that is read-only, damaged, or belongs to another run."""
+
+
+class DeviceNotFoundError(HwnasError):
+    """The target asked for is not the device of this machine."""
+
+
+class TableError(HwnasError):
+    """A latency table that is damaged, newer than this hwnas, or too small for the question."""
+
+
+class ProfilerError(HwnasError):
+    """A runtime that refused a network or a setting."""
+
+
+class BuildError(HwnasError):
+    """An export or an engine that failed, or whose outputs differ from its source."""
+
+
+class UnsupportedBuildError(BuildError):
+    """A combination of target, precision and runtime that cannot exist."""
+
+
+class NoMemberError(HwnasError):
+    """No member of the front meets the condition asked for."""
