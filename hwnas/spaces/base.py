@@ -1,0 +1,86 @@
+"""What every search space answers: its extremes, its size, how to draw from it, and its encoding as integers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hwnas.errors import UsageError
+from hwnas.spaces.architecture import Architecture, Dimensions
+
+
+class Space(ABC):
+    """A set of architectures over one super-network, encoded as a vector of bounded integers.
+
+    Args:
+        dimensions: Sizes of the super-network.
+        min_layers: Fewest layers that a member keeps. With 0 the space also holds the network without any layer,
+            whose classification token has seen no other token.
+
+    Raises:
+        UsageError: `min_layers` is negative or more than there are layers.
+    """
+
+    name: str
+
+    def __init__(self, dimensions: Dimensions, *, min_layers: int = 1) -> None:
+        if not 0 <= min_layers <= dimensions.layers:
+            raise UsageError(f"min_layers {min_layers}: expected 0 to {dimensions.layers}, the layers of the model.")
+        self.dimensions = dimensions
+        self.min_layers = min_layers
+
+    @property
+    @abstractmethod
+    def bounds(self) -> Mapping[str, tuple[int, int]]:
+        """Name and (lowest, highest) value of each entry of the encoding, in order; both ends are included."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of different architectures."""
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """Draw one architecture as the paper does."""
+
+    @abstractmethod
+    def decode(self, vector: Sequence[int]) -> Architecture:
+        """The architecture of a vector; every vector within `bounds` has one. UsageError if it is outside."""
+
+    @abstractmethod
+    def encode(self, architecture: Architecture) -> tuple[int, ...]:
+        """The vector of an architecture; UsageError if it is not in the space."""
+
+    def largest(self) -> Architecture:
+        """The upper end: the whole super-network."""
+        return Architecture.full(self.dimensions)
+
+    @abstractmethod
+    def smallest(self) -> Architecture:
+        """The lower end."""
+
+    def start_designs(self) -> tuple[Architecture, Architecture, Architecture]:
+        """Upper end, lower end and the middle of the encoding: where every search of the paper starts."""
+        middle = self.decode([(low + high) // 2 for low, high in self.bounds.values()])
+        return self.largest(), self.smallest(), middle
+
+    def __contains__(self, architecture: object) -> bool:
+        if not isinstance(architecture, Architecture):
+            return False
+        try:
+            self.encode(architecture)
+        except UsageError:
+            return False
+        return True
+
+    def _checked(self, vector: Sequence[int]) -> tuple[int, ...]:
+        """The vector as ints; UsageError if its length or a value is off."""
+        values = tuple(int(value) for value in vector)
+        if len(values) != len(self.bounds):
+            raise UsageError(f"space {self.name}: a vector has {len(self.bounds)} entries, got {len(values)}.")
+        for value, (name, (low, high)) in zip(values, self.bounds.items(), strict=True):
+            if not low <= value <= high:
+                raise UsageError(f"space {self.name}: {name} is {value}, expected {low} to {high}.")
+        return values
