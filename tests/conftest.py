@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -13,3 +17,35 @@ ROOT = Path(__file__).resolve().parent.parent
 # `python -m pytest` puts the repository root on sys.path; its folder `kernels/` would then shadow a module that
 # transformers imports.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+
+TINY = {
+    "vocab_size": 120,
+    "hidden_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 20,
+    "max_position_embeddings": 40,
+    "initializer_range": 0.2,
+    "num_labels": 3,
+}
+
+
+def make_tiny(family: str, seed: int = 0, **changes: Any) -> Any:
+    """A small random sequence classifier of a family, in evaluation mode."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    torch.manual_seed(seed)
+    own = {"type_vocab_size": 1, "pad_token_id": 1} if family == "roberta" else {}
+    config = AutoConfig.for_model(family, **{**TINY, **own, **changes})
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    for name, parameter in model.named_parameters():  # fresh biases are zeros, which would hide mistakes with them
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., Any]:
+    """Builds small random sequence classifiers: `tiny("bert", seed=0, num_labels=2)`."""
+    return make_tiny

@@ -138,7 +138,8 @@ class Architecture:
         """Inverse of `to_json`; UsageError if `data` is not an architecture."""
         try:
             heads, units = (
-                tuple(kept if isinstance(kept, int) else tuple(kept) for kept in data[key]) for key in ("heads", "units")
+                tuple(kept if isinstance(kept, int) else tuple(kept) for kept in data[key])
+                for key in ("heads", "units")
             )
         except (KeyError, TypeError) as error:
             raise UsageError(f"not an architecture: expected lists 'heads' and 'units' ({error}).") from error

@@ -61,10 +61,13 @@ class Space(ABC):
     def smallest(self) -> Architecture:
         """The lower end."""
 
+    def middle(self) -> Architecture:
+        """The middle of every range of the encoding."""
+        return self.decode([(low + high) // 2 for low, high in self.bounds.values()])
+
     def start_designs(self) -> tuple[Architecture, Architecture, Architecture]:
-        """Upper end, lower end and the middle of the encoding: where every search of the paper starts."""
-        middle = self.decode([(low + high) // 2 for low, high in self.bounds.values()])
-        return self.largest(), self.smallest(), middle
+        """Upper end, lower end and middle: where every search of the paper starts."""
+        return self.largest(), self.smallest(), self.middle()
 
     def __contains__(self, architecture: object) -> bool:
         if not isinstance(architecture, Architecture):

@@ -38,6 +38,10 @@ class LayerSpace(Space):
     def smallest(self) -> Architecture:
         return self.decode([0] * self.dimensions.layers)
 
+    def middle(self) -> Architecture:
+        """Every other layer, the first one included: the middle of each binary range would be a network of none."""
+        return self.decode([1 - index % 2 for index in range(self.dimensions.layers)])
+
     def decode(self, vector: Sequence[int]) -> Architecture:
         values = list(self._checked(vector))
         for index in range(self.dimensions.layers):

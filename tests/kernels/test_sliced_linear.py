@@ -1,0 +1,79 @@
+"""`sliced_linear` against eager PyTorch: forward and all gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hwnas.kernels.sliced_linear import Index, select, sliced_linear
+
+OUT, IN = 13, 11
+SELECTIONS: dict[str, Index] = {
+    "all": None,
+    "prefix": 5,
+    "one": 1,
+    "indices": torch.tensor([9, 2, 7]),
+    "last": torch.tensor([10]),
+}
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("columns", SELECTIONS)
+@pytest.mark.parametrize("rows", SELECTIONS)
+def test_equals_a_linear_map_by_the_sub_matrix(rows: str, columns: str, bias: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(OUT, IN, generator=generator, dtype=torch.float64, requires_grad=True)
+    offset = torch.randn(OUT, generator=generator, dtype=torch.float64, requires_grad=True) if bias else None
+    kept_rows, kept_columns = SELECTIONS[rows], SELECTIONS[columns]
+    width = select(weight, None, kept_columns).shape[1]
+    x = torch.randn(2, 3, width, generator=generator, dtype=torch.float64, requires_grad=True)
+    inputs = [tensor for tensor in (x, weight, offset) if tensor is not None]
+
+    result = sliced_linear(x, weight, offset, kept_rows, kept_columns)
+    expected = x @ select(weight, kept_rows, kept_columns).T
+    if offset is not None:
+        expected = expected + select(offset.unsqueeze(0), None, kept_rows).squeeze(0)
+    torch.testing.assert_close(result, expected)
+
+    seed = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
+    for got, wanted in zip(
+        torch.autograd.grad(result, inputs, seed), torch.autograd.grad(expected, inputs, seed), strict=True
+    ):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_numerical_gradients() -> None:
+    weight = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda *a: sliced_linear(*a, torch.tensor([4, 0]), 3), (x, weight, bias))
+
+
+def test_a_prefix_copies_nothing() -> None:
+    weight = torch.randn(OUT, IN)
+    assert select(weight, 5, 7).data_ptr() == weight.data_ptr()
+
+
+def test_frozen_weights_get_no_gradient() -> None:
+    weight, x = torch.randn(OUT, IN), torch.randn(2, 4, requires_grad=True)
+    sliced_linear(x, weight, None, 5, 4).sum().backward()
+    torch.testing.assert_close(x.grad, weight[:5, :4].sum(0).expand(2, 4))
+
+
+def test_autocast_gives_gradients_of_the_parameters_type() -> None:
+    weight = torch.randn(OUT, IN, requires_grad=True)
+    bias = torch.randn(OUT, requires_grad=True)
+    x = torch.randn(3, 4, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = sliced_linear(x, weight, bias, torch.tensor([1, 5]), 4)
+    assert result.dtype is torch.bfloat16
+    result.float().sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.dtype is torch.float32
+    assert bias.grad is not None
+    torch.testing.assert_close(bias.grad, torch.zeros(OUT).index_fill(0, torch.tensor([1, 5]), 3.0))
+
+
+def test_a_wrong_width_is_refused() -> None:
+    with pytest.raises(RuntimeError):
+        sliced_linear(torch.randn(2, 6), torch.randn(OUT, IN), None, 5, 4)
