@@ -9,6 +9,8 @@ from rich.console import Console
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
+if not out.is_terminal:
+    out = Console(soft_wrap=True, width=120)  # a file or a pipe has no width of its own
 
 
 def print_json(value: Any) -> None:

@@ -3,47 +3,116 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+_DATA, _TRAIN, _DEVICE, _SEARCH, _BUILD = "Model and task", "Training", "Device", "Search", "Build"
+
+
+def _option(*names: str, panel: str | None = None, **keywords: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=panel, **keywords)
+
+
+Run = Annotated[
+    Path | None,
+    typer.Argument(help="Run folder. [default: runs/TASK]", show_default=False, metavar="[RUN]"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0)]
-TargetName = Annotated[
-    str, typer.Option("--target", help="Device to work for; `hwnas targets` lists them.", rich_help_panel="Device")
-]
-Runtime = Annotated[
-    str, typer.Option("--runtime", help="Runtime that runs and times the networks.", rich_help_panel="Device")
-]
-Precision = Annotated[
-    str, typer.Option("--precision", help="Arithmetic type: fp32, fp16 or bf16.", rich_help_panel="Device")
-]
-Batch = Annotated[int, typer.Option("--batch", help="Inputs per inference.", min=1, rich_help_panel="Device")]
-SequenceLength = Annotated[
-    int, typer.Option("--seq-len", help="Tokens per input of the timed networks.", min=1, rich_help_panel="Device")
-]
-Threads = Annotated[
-    int,
-    typer.Option("--threads", help="CPU threads of one inference (part of the table's key).", min=1,
-                 rich_help_panel="Device"),
-]
-Table = Annotated[
-    str | None,
-    typer.Option("--table", help="Latency table: a SQLite file or an SQLAlchemy URL. [default: in the user's cache "
-                 "folder]", rich_help_panel="Device"),
-]
+
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Hugging Face sequence-classification encoder: hub name or local folder. [default: "
-                 "the MiniLM of the extra 'demo']", rich_help_panel="Model and task"),
+    _option(
+        "--model",
+        help="Hugging Face sequence-classification encoder: hub name or local folder. "
+        "[default: the MiniLM of the extra 'demo']",
+        panel=_DATA,
+        show_default=False,
+    ),
 ]
 Task = Annotated[
     str,
-    typer.Option("--task", help="Task: 'docstrings' (embedded), a GLUE task, or 'custom' with --train-file.",
-                 rich_help_panel="Model and task"),
+    _option(
+        "--task", help="'docstrings' (embedded), a GLUE task, or a name for the task in --train-file.", panel=_DATA
+    ),
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Folder with one sub-folder a task. [default: $HWNAS_DATA, else the hub]",
-                 rich_help_panel="Model and task"),
+    _option(
+        "--data-dir",
+        help="Folder with one sub-folder a task. [default: $HWNAS_DATA, else the hub]",
+        panel=_DATA,
+        show_default=False,
+    ),
+]
+TrainFile = Annotated[
+    Path | None, _option("--train-file", help="Your own examples: CSV, TSV, JSONL or Parquet.", panel=_DATA)
+]
+TestFile = Annotated[
+    Path | None, _option("--test-file", help="Your own test examples; else 20% are held out.", panel=_DATA)
+]
+Text = Annotated[str, _option("--text", help="Column of the text in your files.", panel=_DATA)]
+TextPair = Annotated[str | None, _option("--text-pair", help="Column of the second text, if any.", panel=_DATA)]
+Label = Annotated[str, _option("--label", help="Column of the label.", panel=_DATA)]
+Kind = Annotated[
+    str | None, _option("--kind", help="classification or regression, where labels could be either.", panel=_DATA)
+]
+Labels = Annotated[
+    str | None, _option("--labels", help="Class names in order, separated by commas; others are refused.", panel=_DATA)
+]
+LimitTrain = Annotated[
+    int | None, _option("--limit-train", help="Use at most so many training and validation rows.", panel=_DATA)
+]
+LimitTest = Annotated[int | None, _option("--limit-test", help="Use at most so many test rows.", panel=_DATA)]
+MaxLength = Annotated[int, _option("--max-length", help="Tokens after which texts are cut.", panel=_DATA, min=8)]
+
+SpaceName = Annotated[str, _option("--space", help="Search space: small or layer.", panel=_TRAIN)]
+StrategyName = Annotated[str, _option("--strategy", help="Super-network strategy: full or standard.", panel=_TRAIN)]
+Epochs = Annotated[float, _option("--epochs", help="Passes over the training examples.", panel=_TRAIN)]
+MaxSteps = Annotated[int | None, _option("--max-steps", help="Train so many steps instead.", panel=_TRAIN)]
+BatchSize = Annotated[int, _option("--batch-size", help="Examples in a training step.", panel=_TRAIN)]
+LearningRate = Annotated[float, _option("--learning-rate", help="Peak learning rate of AdamW.", panel=_TRAIN)]
+RandomNetworks = Annotated[int, _option("--k", help="Random sub-networks in a step of 'full'.", panel=_TRAIN)]
+Temperature = Annotated[float, _option("--temperature", help="Temperature of the distillation.", panel=_TRAIN)]
+
+TargetName = Annotated[str, _option("--target", help="Device; `hwnas targets` lists them.", panel=_DEVICE)]
+Runtime = Annotated[str, _option("--runtime", help="Runtime that runs and times the networks.", panel=_DEVICE)]
+Precision = Annotated[str, _option("--precision", help="Arithmetic of the timed networks.", panel=_DEVICE)]
+Batch = Annotated[int, _option("--batch", help="Inputs per inference.", min=1, panel=_DEVICE)]
+SequenceLength = Annotated[
+    int, _option("--seq-len", help="Tokens per input of the timed networks.", min=1, panel=_DEVICE)
+]
+Threads = Annotated[int, _option("--threads", help="Processor threads of one inference.", min=1, panel=_DEVICE)]
+Table = Annotated[
+    str | None,
+    _option(
+        "--table",
+        help="Latency table: a SQLite file or an SQLAlchemy URL. [default: in the user's cache folder]",
+        panel=_DEVICE,
+        show_default=False,
+    ),
+]
+Networks = Annotated[
+    int, _option("--networks", help="Most networks to measure for the fit, up to 30.", min=1, max=30, panel=_DEVICE)
+]
+Holdout = Annotated[int, _option("--holdout", help="Further random networks that judge the fit.", min=1, panel=_DEVICE)]
+
+ObjectiveName = Annotated[
+    str, _option("--objective", help="What to trade against the error: latency, parameters or memory.", panel=_SEARCH)
+]
+SearcherName = Annotated[
+    str, _option("--searcher", help="random_search or regularized_evolution (of Syne Tune).", panel=_SEARCH)
+]
+Evaluations = Annotated[int, _option("--evaluations", help="Sub-networks to try.", min=3, panel=_SEARCH)]
+Examples = Annotated[
+    int, _option("--examples", help="Validation examples that judge each; 0 takes all.", min=0, panel=_SEARCH)
+]
+MaxMembers = Annotated[
+    int, _option("--max-members", help="Most members of the front to extract and measure.", min=2, panel=_SEARCH)
+]
+
+BuildTarget = Annotated[str, _option("--target", help="Device to build for; `hwnas targets` lists them.", panel=_BUILD)]
+BuildPrecision = Annotated[
+    str, _option("--precision", help="Arithmetic of the engine: fp32, fp16 or bf16.", panel=_BUILD)
 ]

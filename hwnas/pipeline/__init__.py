@@ -1,1 +1,1 @@
-"""hwnas.pipeline"""
+"""The stations joined: train, profile, search and build over one run folder, each able to go on where it was."""

@@ -90,6 +90,8 @@ def load_extracted(folder: str | Path) -> nn.Module:
             raise CheckpointError(f"{folder} has no {name}; expected the folder of a built sub-network.")
     try:
         config = AutoConfig.from_pretrained(folder)
+        if not hasattr(config, CONFIG_KEY):
+            raise ValueError(f"config.json has no {CONFIG_KEY}; it is not a sub-network")
         arch = Architecture.from_json(getattr(config, CONFIG_KEY))
         module = build_extracted(config, arch)
         missing, unexpected = module.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
@@ -99,7 +101,7 @@ def load_extracted(folder: str | Path) -> nn.Module:
         ) from error
     except (SafetensorError, OSError, ValueError, RuntimeError, json.JSONDecodeError, HwnasError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"the sub-network in {folder} is damaged ({reason}); build it again.") from error
+        raise CheckpointError(f"the sub-network in {folder} is damaged: {reason}; build it again.") from error
     if missing or unexpected:
         raise CheckpointError(
             f"the weights in {folder} do not fit its config.json ({(missing or unexpected)[0]}); build it again."

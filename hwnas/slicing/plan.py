@@ -50,7 +50,7 @@ def layer_plans(model: nn.Module, arch: Architecture) -> Iterator[LayerPlan]:
             removed.update(family.without_attention)
         else:
             kept = head_rows(heads, dimensions, device)
-            slices.update({name: (kept, None) for name in family.projections})
+            slices.update(dict.fromkeys(family.projections, (kept, None)))
             slices[family.attention_output] = (None, kept)
         if count(units) == 0:
             removed.update(family.without_feed_forward)

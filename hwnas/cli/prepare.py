@@ -1,0 +1,86 @@
+"""What several commands do before they call the library: make a spec, quieten libraries, print a training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwnas.cli.console import out
+from hwnas.errors import UsageError
+
+if TYPE_CHECKING:
+    from hwnas.pipeline.folder import DataSpec, RunFolder
+    from hwnas.pipeline.train import SuperNet
+
+
+def run_folder(path: Path | None, task: str = "docstrings") -> RunFolder:
+    """The run folder of a command; by default one per task."""
+    from hwnas.pipeline.folder import RunFolder
+
+    return RunFolder(path if path is not None else Path("runs") / task)
+
+
+def data_spec(
+    *,
+    task: str,
+    data_dir: Path | None,
+    train_file: Path | None,
+    test_file: Path | None,
+    text: str,
+    text_pair: str | None,
+    label: str,
+    kind: str | None,
+    labels: str | None,
+    limit_train: int | None,
+    limit_test: int | None,
+) -> DataSpec:
+    """The examples that a command's options name; paths become absolute, so that a run can be gone on with."""
+    from hwnas.pipeline.folder import DataSpec
+    from hwnas.tasks import task_names
+
+    if train_file is None and test_file is not None:
+        raise UsageError("--test-file needs --train-file.")
+    if train_file is not None and task in task_names():
+        if task != "docstrings":
+            raise UsageError(f"--task {task} names a task with its own data; leave it out with --train-file.")
+        task = train_file.name.split(".")[0]
+    return DataSpec(
+        task=task,
+        data_dir=_absolute(data_dir),
+        train_file=_absolute(train_file),
+        test_file=_absolute(test_file),
+        text=text,
+        text_pair=text_pair,
+        label=label,
+        kind=kind,
+        labels=None if labels is None else tuple(name.strip() for name in labels.split(",")),
+        limit_train=limit_train,
+        limit_test=limit_test,
+    )
+
+
+def quiet() -> None:
+    """No log lines and bars of the libraries: progress and errors are said once, by hwnas."""
+    import logging
+    import warnings
+
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    for name in ("syne_tune", "matplotlib", "torch.onnx", "onnxscript", "accelerate"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+
+
+def print_training(supernet: SuperNet, folder: RunFolder) -> None:
+    """What a training came to."""
+    record: dict[str, Any] = supernet.record
+    errors = ", ".join(f"{name} {error:.4f}" for name, error in record["validation_error"].items())
+    what = "trained before" if supernet.reused else f"trained for {record['steps']} steps"
+    out.print(f"super-network {folder.supernet}: {what}, strategy {record['strategy']}, task {record['task']}")
+    out.print(f"validation error of the sub-networks: {errors}")
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())

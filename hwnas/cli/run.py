@@ -1,0 +1,159 @@
+"""`hwnas run`: the whole road."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwnas.cli import options
+from hwnas.cli.console import out, print_json
+from hwnas.cli.prepare import data_spec, print_training, quiet, run_folder
+from hwnas.cli.profile import print_profile
+from hwnas.cli.progress import reporter
+from hwnas.errors import UsageError
+
+
+def run(
+    run: options.Run = None,
+    model: options.Model = None,
+    task: options.Task = "docstrings",
+    data_dir: options.DataDir = None,
+    train_file: options.TrainFile = None,
+    test_file: options.TestFile = None,
+    text: options.Text = "text",
+    text_pair: options.TextPair = None,
+    label: options.Label = "label",
+    kind: options.Kind = None,
+    labels: options.Labels = None,
+    limit_train: options.LimitTrain = None,
+    limit_test: options.LimitTest = None,
+    max_length: options.MaxLength = 128,
+    space: options.SpaceName = "small",
+    strategy: options.StrategyName = "full",
+    epochs: options.Epochs = 3.0,
+    max_steps: options.MaxSteps = None,
+    batch_size: options.BatchSize = 32,
+    learning_rate: options.LearningRate = 5e-5,
+    k: options.RandomNetworks = 2,
+    temperature: options.Temperature = 10.0,
+    target: options.TargetName = "cpu",
+    runtime: options.Runtime = "onnxruntime",
+    precision: options.Precision = "fp32",
+    batch: options.Batch = 1,
+    seq_len: options.SequenceLength = 128,
+    threads: options.Threads = 1,
+    table: options.Table = None,
+    networks: options.Networks = 24,
+    holdout: options.Holdout = 10,
+    objective: options.ObjectiveName = "latency",
+    searcher: options.SearcherName = "random_search",
+    evaluations: options.Evaluations = 100,
+    examples: options.Examples = 512,
+    max_members: options.MaxMembers = 12,
+    build_target: Annotated[
+        str, typer.Option("--build-target", help="Device to build engines for.", rich_help_panel="Build")
+    ] = "a10g",
+    build_precision: Annotated[
+        str, typer.Option("--build-precision", help="Arithmetic of the engines.", rich_help_panel="Build")
+    ] = "fp16",
+    smoke: Annotated[
+        bool,
+        typer.Option(
+            "--smoke", help="A tiny budget that shows that every station works; its numbers mean nothing else."
+        ),
+    ] = False,
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Walk the whole road in one run folder: train, profile, search, build.
+
+    With no options: the embedded MiniLM, the embedded task 'docstrings', latency on this machine's processor, and
+    TensorRT engines for an A10G of three members of the front, the fastest, the middle one and the most accurate.
+    Every station is also a command of its own, which can be called on the same run folder afterwards.
+
+    Stop it at any moment: the same command goes on where it was.
+    """
+    from hwnas.compile.engine import ShapeProfile, plan_build
+    from hwnas.latency.profile import make_setting, profile_model
+    from hwnas.latency.table import LatencyTable, default_table_path
+    from hwnas.pipeline.build import build_run
+    from hwnas.pipeline.folder import RunSpec
+    from hwnas.pipeline.search import SearchOptions, search_name, search_run
+    from hwnas.pipeline.train import train_run
+    from hwnas.search.objectives import needs_profile
+    from hwnas.search.searcher import require_searcher
+    from hwnas.targets import get_target
+    from hwnas.training.train import TrainOptions
+
+    if smoke:
+        if max_steps is not None or limit_train is not None:
+            raise UsageError("--smoke sets its own budget; leave out --max-steps and --limit-train.")
+        max_steps, limit_train, limit_test = 12, 600, 200
+        networks, holdout, evaluations, examples, max_members = 8, 3, 12, 64, 3
+    # Whatever cannot work at the end is refused before anything begins.
+    plan_build(get_target(build_target), build_precision)
+    setting = make_setting(target, runtime, precision, batch, seq_len, threads)
+    require_searcher(searcher)
+    needs_profile(objective)
+    quiet()
+    data = data_spec(
+        task=task, data_dir=data_dir, train_file=train_file, test_file=test_file, text=text, text_pair=text_pair,
+        label=label, kind=kind, labels=labels, limit_train=limit_train, limit_test=limit_test,
+    )  # fmt: skip
+    spec = RunSpec(
+        model=model,
+        data=data,
+        space=space,
+        max_length=max_length,
+        seed=seed,
+        train=TrainOptions(
+            strategy=strategy, epochs=epochs, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate,
+            k=k, temperature=temperature, seed=seed,
+        ),
+    )  # fmt: skip
+    choice = SearchOptions(
+        objective=objective, searcher=searcher, evaluations=evaluations, examples=examples, max_members=max_members,
+        seed=seed,
+    )  # fmt: skip
+    folder = run_folder(run, data.task)
+    with LatencyTable(table or default_table_path()) as rows:
+        with reporter() as report:
+            supernet = train_run(folder, spec, progress=report)
+        if not as_json:
+            print_training(supernet, folder)
+        with reporter() as report:
+            profiled = profile_model(
+                supernet.model.config, setting, rows, seed=seed, max_networks=networks, holdout=holdout,
+                progress=report,
+            )  # fmt: skip
+        if not as_json:
+            print_profile(profiled)
+        with reporter() as report:
+            front = search_run(folder, setting, rows, choice, supernet=supernet, progress=report)
+    place = folder.front(search_name(choice, setting))
+    last = len(front.members) - 1
+    picks = sorted({0, last // 2, last})
+    if not as_json:
+        from hwnas.cli.tables import build_table, front_table
+
+        out.print(front_table(front))
+        out.print(f"written to {place}")
+    with reporter() as report:
+        built = build_run(
+            folder, front, picks, target=build_target, precision=build_precision,
+            shapes=ShapeProfile(sequence_length=(1, seq_len, seq_len)), supernet=supernet, progress=report,
+        )  # fmt: skip
+    if as_json:
+        print_json(
+            {
+                "run": str(folder.path),
+                "training": supernet.record,
+                "profile": profiled.to_json(),
+                "front": front.to_json(),
+                "built": [{"index": member.index, "folder": str(member.folder)} for member in built],
+            }
+        )
+    else:
+        out.print(build_table(built, Path.cwd()))

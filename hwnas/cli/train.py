@@ -1,0 +1,72 @@
+"""`hwnas train`: the super-network."""
+
+from __future__ import annotations
+
+from hwnas.cli import options
+from hwnas.cli.console import print_json
+from hwnas.cli.prepare import data_spec, print_training, quiet, run_folder
+from hwnas.cli.progress import reporter
+
+
+def train(
+    run: options.Run = None,
+    model: options.Model = None,
+    task: options.Task = "docstrings",
+    data_dir: options.DataDir = None,
+    train_file: options.TrainFile = None,
+    test_file: options.TestFile = None,
+    text: options.Text = "text",
+    text_pair: options.TextPair = None,
+    label: options.Label = "label",
+    kind: options.Kind = None,
+    labels: options.Labels = None,
+    limit_train: options.LimitTrain = None,
+    limit_test: options.LimitTest = None,
+    max_length: options.MaxLength = 128,
+    space: options.SpaceName = "small",
+    strategy: options.StrategyName = "full",
+    epochs: options.Epochs = 3.0,
+    max_steps: options.MaxSteps = None,
+    batch_size: options.BatchSize = 32,
+    learning_rate: options.LearningRate = 5e-5,
+    k: options.RandomNetworks = 2,
+    temperature: options.Temperature = 10.0,
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Fine-tune one weight-sharing super-network on a task.
+
+    The strategy 'full' trains the whole network, the smallest and k random sub-networks in every step, the small ones
+    also on the predictions of the whole one (Klein et al. 2024, section 3.2); 'standard' trains the whole network
+    alone. The training set is split 70/30 into train and validation; the official development set is the test.
+
+    Checkpoints are written as it goes: after Ctrl-C or a crash the same command goes on, and ends with the same
+    weights.
+    """
+    from hwnas.pipeline.folder import RunSpec
+    from hwnas.pipeline.train import train_run
+    from hwnas.training.train import TrainOptions
+
+    quiet()
+    data = data_spec(
+        task=task, data_dir=data_dir, train_file=train_file, test_file=test_file, text=text, text_pair=text_pair,
+        label=label, kind=kind, labels=labels, limit_train=limit_train, limit_test=limit_test,
+    )  # fmt: skip
+    spec = RunSpec(
+        model=model,
+        data=data,
+        space=space,
+        max_length=max_length,
+        seed=seed,
+        train=TrainOptions(
+            strategy=strategy, epochs=epochs, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate,
+            k=k, temperature=temperature, seed=seed,
+        ),
+    )  # fmt: skip
+    folder = run_folder(run, data.task)
+    with reporter() as report:
+        supernet = train_run(folder, spec, progress=report)
+    if as_json:
+        print_json({"run": str(folder.path), "reused": supernet.reused, **supernet.record})
+    else:
+        print_training(supernet, folder)

@@ -1,0 +1,161 @@
+"""The last station: from members of a front to folders with weights, ONNX, engine and manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwnas.compile.engine import ShapeProfile, plan_build
+from hwnas.compile.manifest import Number, Numbers
+from hwnas.compile.member import build_member
+from hwnas.errors import RunFolderError, UnknownNameError
+from hwnas.pipeline.folder import RunFolder
+from hwnas.pipeline.train import SuperNet, load_supernet
+from hwnas.search.front import Front, read_front
+from hwnas.targets import get_target
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with (stage, done, in all, short text)."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """One built member.
+
+    Attributes:
+        index: Its index on the front.
+        folder: Where it is.
+        manifest: Its manifest; the key `reused` says that it had been built before.
+    """
+
+    index: int
+    folder: Path
+    manifest: dict[str, Any]
+
+
+def find_front(folder: RunFolder, name: str | None) -> tuple[str, Front]:
+    """The front of a run: the one named, else the only one, else the newest.
+
+    Raises:
+        RunFolderError: The run has no front yet, or a damaged one.
+        UnknownNameError: It has none of that name.
+    """
+    folder.spec()
+    names = folder.fronts()
+    if not names:
+        raise RunFolderError(f"{folder.path} has no front yet; `hwnas search {folder.path}` finds one.")
+    if name is None:
+        name = max(names, key=lambda entry: (folder.front(entry) / "front.json").stat().st_mtime)
+    elif name not in names:
+        raise UnknownNameError("search", name, names)
+    return name, read_front(folder.front(name) / "front.json")
+
+
+def build_run(
+    folder: RunFolder,
+    front: Front,
+    picks: Sequence[int],
+    *,
+    target: str,
+    precision: str,
+    shapes: ShapeProfile,
+    runtime: str | None = None,
+    supernet: SuperNet | None = None,
+    progress: Progress | None = None,
+) -> list[Built]:
+    """Build members of a front for a target. What was built before from the same inputs is kept.
+
+    Args:
+        folder: The run.
+        front: One of its fronts.
+        picks: Indices of members.
+        target: Name of the target.
+        precision: Of weights and arithmetic.
+        shapes: Inputs that the engine serves.
+        runtime: As for `build_engine`.
+        supernet: The loaded super-network, if it is at hand.
+        progress: Called as the work goes on.
+
+    Raises:
+        UnknownTargetError, UnsupportedBuildError, MissingExtraError, BuildError, RunFolderError: See `build_member`.
+    """
+    facts = get_target(target)
+    plan_build(facts, precision, runtime=runtime)  # refused before anything is loaded
+    supernet = supernet or load_supernet(folder)
+    say, built = progress or _silent, []
+    for number, index in enumerate(picks):
+        place = folder.build(facts.name, precision) / _name(front, index)
+        steps = _Steps(say, number, len(picks))
+        manifest = build_member(
+            supernet.model,
+            supernet.tokenizer,
+            front.members[index].architecture,
+            place,
+            target=facts,
+            precision=precision,
+            shapes=shapes,
+            numbers=_numbers(front, index),
+            runtime=runtime,
+            progress=steps,
+        )
+        built.append(Built(index, place, manifest))
+    return built
+
+
+class _Steps:
+    """Passes the steps of one member on as progress of all."""
+
+    def __init__(self, say: Progress, number: int, total: int) -> None:
+        self._say, self._number, self._total = say, number, total
+
+    def __call__(self, step: str) -> None:
+        self._say("build", self._number, self._total, step)
+
+
+def _name(front: Front, index: int) -> str:
+    """Folder of a member: its shape, so that it stays the same when the front gets other members."""
+    parts = [f"{heads}h{units}u" for heads, units in front.members[index].architecture.shape]
+    folded: list[tuple[int, str]] = []
+    for part in parts:
+        if folded and folded[-1][1] == part:
+            folded[-1] = (folded[-1][0] + 1, part)
+        else:
+            folded.append((1, part))
+    layers = "-".join(str(layer) for layer in front.members[index].architecture.kept_layers)
+    return "_".join(f"{times}x{part}" for times, part in folded)[:80] + f"_layers-{layers}"
+
+
+def _numbers(front: Front, index: int) -> Numbers:
+    """What is known of a member, each number with where it comes from."""
+    member, about = front.members[index], front.about
+    errors = {
+        "validation_error": (member.validation_error, "validation", about["validation_examples"]),
+        "test_error": (member.test_error, "test", about["test_examples"]),
+    }
+    measured = {
+        name: Number(
+            value,
+            "1 - " + str(about["quality"]),
+            {"task": about["task"], "split": split, "examples": examples, "runtime": "torch fp32"},
+        )
+        for name, (value, split, examples) in errors.items()
+    }
+    latency = member.latency
+    setting = {**about["setting"], "protocol_date": latency.date, "runs": latency.n}
+    measured["latency"] = Number(latency.seconds, "seconds", setting, latency.low, latency.high)
+    if latency.peak_memory_bytes is not None:
+        measured["peak_memory"] = Number(latency.peak_memory_bytes, "bytes", setting)
+    measured["parameters"] = Number(member.parameters, "count", {"counted": "parameters of the extracted module"})
+    predicted = {}
+    if member.predicted is not None:
+        said = member.predicted
+        predicted["latency"] = Number(
+            said.seconds, "seconds", {**about["setting"], "predictor": "additive fit"}, said.low, said.high
+        )
+    return Numbers(measured=measured, predicted=predicted)
+
+
+def _silent(*_: Any) -> None:
+    """No progress."""

@@ -1,0 +1,174 @@
+"""The first station: from a pre-trained model to a trained super-network in the run folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hwnas.errors import CheckpointError, RunFolderError
+from hwnas.models import get_family
+from hwnas.pipeline.folder import RunFolder, RunSpec
+from hwnas.search.front import write_at_once
+from hwnas.spaces import Space, get_space
+from hwnas.tasks import TaskData, batches, encode
+from hwnas.training.pretrained import load_config, load_pretrained
+from hwnas.training.train import train_supernet
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with (stage, done, in all, short text)."""
+
+RECORD = "training.json"
+EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True)
+class SuperNet:
+    """A trained super-network, loaded.
+
+    Attributes:
+        model: The Hugging Face module, in evaluation mode.
+        tokenizer: Its tokenizer.
+        space: The space it was trained in.
+        weights: SHA-256 of its weights' file.
+        record: What is known of its training: steps, seconds, examples, errors. JSON types.
+        reused: It had been trained before.
+    """
+
+    model: Any
+    tokenizer: Any
+    space: Space
+    weights: str
+    record: dict[str, Any]
+    reused: bool
+
+
+def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = None) -> SuperNet:
+    """Train the super-network of a run, go on with it, or load it if it is there.
+
+    Raises:
+        RunFolderError: The folder cannot be used, or the task's data are not those that it was trained on.
+        DataError, ModelError, CheckpointError, UsageError: See the stations' parts.
+    """
+    say = progress or _silent
+    load_config(spec.model)  # a model that cannot be used is refused before anything is written
+    folder.check(spec)
+    if folder.supernet.is_dir():
+        return load_supernet(folder)
+    task = spec.data.load(spec.seed)
+    folder.begin(spec, task.fingerprint())
+    import torch
+    from transformers import set_seed
+
+    from hwnas.training.evaluate import evaluate_error
+    from hwnas.training.trainer import seal
+
+    set_seed(spec.seed)
+    model, tokenizer = load_pretrained(
+        spec.model, num_labels=task.num_labels, regression=task.is_regression, label_names=task.label_names
+    )
+    family = get_family(model.config)
+    space = get_space(spec.space, family.dimensions(model.config))
+    say("tokenise", 0, 1, "")
+    dataset = encode(task.train, tokenizer, spec.max_length, regression=task.is_regression)
+    held = encode(task.validation, tokenizer, spec.max_length, regression=task.is_regression)
+    start = time.perf_counter()
+    try:
+        loss = train_supernet(
+            model,
+            tokenizer,
+            dataset,
+            space,
+            spec.train,
+            folder.checkpoints,
+            regression=task.is_regression,
+            progress=lambda done, total, text: say("train", done, total, text),
+        )
+    except OSError as error:
+        raise RunFolderError(f"cannot write to {folder.checkpoints} ({error.strerror}).") from error
+    seconds = time.perf_counter() - start
+    model.eval()
+    data = list(batches(held, tokenizer, EVALUATION_BATCH))
+    ends = {"largest": space.largest(), "middle": space.middle(), "smallest": space.smallest()}
+    errors = {}
+    for number, (name, arch) in enumerate(ends.items()):
+        say("validate", number, len(ends), name)
+        errors[name] = evaluate_error(model, data, task.metric, arch)
+    record = {
+        "task": task.name,
+        "source": task.source,
+        "metric": task.metric,
+        "examples": {"train": len(task.train), "validation": len(task.validation), "test": len(task.test)},
+        "strategy": spec.train.strategy,
+        "steps": spec.train.steps(len(dataset)),
+        "seconds_of_last_start": round(seconds, 2),
+        "last_loss": None if math.isnan(loss) else loss,
+        "validation_error": errors,
+        "threads": torch.get_num_threads(),
+    }
+    temporary = folder.path / ".supernet.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    write_at_once(temporary / RECORD, json.dumps(record, indent=1) + "\n")
+    seal(temporary)
+    os.rename(temporary, folder.supernet)
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    return SuperNet(model, tokenizer, space, _weights(folder), record, reused=False)
+
+
+def load_supernet(folder: RunFolder) -> SuperNet:
+    """The trained super-network of a run.
+
+    Raises:
+        RunFolderError: There is none yet.
+        CheckpointError: It is damaged.
+    """
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from hwnas.training.trainer import check_seal
+
+    spec = folder.spec()
+    if not folder.supernet.is_dir():
+        raise RunFolderError(f"{folder.path} has no trained super-network yet; `hwnas train {folder.path}` trains it.")
+    try:
+        check_seal(folder.supernet)
+        model = AutoModelForSequenceClassification.from_pretrained(folder.supernet).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder.supernet)
+        record = json.loads((folder.supernet / RECORD).read_text(encoding="utf-8"))
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"the super-network in {folder.supernet} is damaged: its files are not what was written; delete that "
+            "folder and train again."
+        ) from error
+    space = get_space(spec.space, get_family(model.config).dimensions(model.config))
+    return SuperNet(model, tokenizer, space, _weights(folder), record, reused=True)
+
+
+def load_data(folder: RunFolder) -> TaskData:
+    """The examples of a run, checked to be those that it began with.
+
+    Raises:
+        RunFolderError: They have changed since, for instance because packages that `docstrings` reads were upgraded.
+        DataError: They cannot be found any more.
+    """
+    spec = folder.spec()
+    task = spec.data.load(spec.seed)
+    folder.check_data(task.fingerprint())
+    return task
+
+
+def _weights(folder: RunFolder) -> str:
+    """Hash of the weights, as the seal has it."""
+    from hwnas.training.trainer import SEAL
+
+    return str(json.loads((folder.supernet / SEAL).read_text(encoding="utf-8"))["model.safetensors"])
+
+
+def _silent(*_: Any) -> None:
+    """No progress."""

@@ -1,0 +1,90 @@
+"""Evaluations of sub-networks on disk, one line each, so that none is ever made twice."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from hwnas.errors import RunFolderError
+from hwnas.spaces import Architecture
+
+
+class EvaluationCache:
+    """An append-only file of errors of sub-networks; every line is on the disk before the next evaluation starts.
+
+    A last line that was cut short by a kill is dropped. The file belongs to one super-network, one set of examples
+    and so on, as its first line says.
+
+    Args:
+        path: The file, made if it is missing.
+        about: What the errors belong to, JSON types.
+
+    Raises:
+        RunFolderError: The file belongs to something else, is damaged, or cannot be written.
+    """
+
+    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+        self._path = path
+        self._known: dict[tuple[str, Architecture], float] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._read(dict(about))
+            self._file = path.open("a", encoding="utf-8")
+            if path.stat().st_size == 0:
+                self._append({"about": dict(about)})
+        except OSError as error:
+            raise RunFolderError(f"cannot write {path} ({error.strerror}); give a run folder that you own.") from error
+
+    def __enter__(self) -> EvaluationCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, split: str, arch: Architecture) -> float | None:
+        """The error of a sub-network on a split, in [0, 1] for most metrics; None if it is not known."""
+        return self._known.get((split, arch))
+
+    def put(self, split: str, arch: Architecture, error: float, seconds: float) -> None:
+        """Store an error, and how many seconds it took to find."""
+        self._known[split, arch] = error
+        self._append({"split": split, "architecture": arch.to_json(), "error": error, "seconds": round(seconds, 4)})
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _read(self, about: Mapping[str, Any]) -> None:
+        if not self._path.exists():
+            return
+        content = self._path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            with self._path.open("r+b") as file:
+                file.truncate(len(whole))
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+                if number == 1:
+                    if entry["about"] != json.loads(json.dumps(about)):
+                        raise RunFolderError(
+                            f"{self._path} holds evaluations of another super-network or other examples; delete it to "
+                            "evaluate again."
+                        )
+                else:
+                    arch = Architecture.from_json(entry["architecture"])
+                    self._known[str(entry["split"]), arch] = float(entry["error"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise RunFolderError(
+                    f"{self._path} is damaged in line {number}; delete it to evaluate again."
+                ) from error

@@ -1,0 +1,224 @@
+"""Fronts on disk: `front.json` for programs, `front.csv` for tables; read back by `hwnas build`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hwnas.errors import NoMemberError, RunFolderError, UsageError
+from hwnas.latency.records import Measured, Predicted
+from hwnas.spaces import Architecture
+
+SCHEMA = 1
+"""Version of the layout of `front.json`."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One sub-network of a front, extracted and measured.
+
+    Attributes:
+        architecture: The sub-network.
+        validation_error: 1 - quality on the search's validation examples, on the shared weights.
+        test_error: 1 - quality on the test split, of the extracted module.
+        latency: Measured on the target.
+        predicted: What the predictor had said of the latency; None without a profile.
+        parameters: Parameters of the extracted module.
+        cost: Value of the search's objective, in the objective's unit.
+    """
+
+    architecture: Architecture
+    validation_error: float
+    test_error: float
+    latency: Measured
+    predicted: Predicted | None
+    parameters: int
+    cost: float
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types; `from_json` inverts it."""
+        return {
+            "architecture": self.architecture.to_json(),
+            "text": str(self.architecture),
+            "validation_error": self.validation_error,
+            "test_error": self.test_error,
+            "latency": self.latency.to_json(),
+            "predicted_latency": None if self.predicted is None else self.predicted.to_json(),
+            "parameters": self.parameters,
+            "cost": self.cost,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Member:
+        """Inverse of `to_json`."""
+        predicted = data["predicted_latency"]
+        return cls(
+            architecture=Architecture.from_json(data["architecture"]),
+            validation_error=float(data["validation_error"]),
+            test_error=float(data["test_error"]),
+            latency=Measured.from_json(data["latency"]),
+            predicted=None
+            if predicted is None
+            else Predicted(**{name: float(predicted[name]) for name in ("seconds", "low", "high")}),
+            parameters=int(data["parameters"]),
+            cost=float(data["cost"]),
+        )
+
+
+@dataclass(frozen=True)
+class Front:
+    """The result of a search.
+
+    Attributes:
+        about: The search: objective with unit and provenance, searcher, seed, space, task, metric, setting of the
+            measurements, versions. JSON types.
+        unpruned: The whole network, measured like the members.
+        members: By rising measured latency; none dominates another in (validation error, cost).
+        points: Every evaluated point: architecture, error, cost, and whether it was on the front. JSON types.
+    """
+
+    about: Mapping[str, Any]
+    unpruned: Member
+    members: tuple[Member, ...]
+    points: tuple[Mapping[str, Any], ...] = field(default=())
+
+    def speed_up(self, member: Member) -> float:
+        """Measured latency of the whole network over that of a member."""
+        return self.unpruned.latency.seconds / member.latency.seconds
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat row a member; times in seconds, memory in bytes."""
+        return [
+            {
+                "index": index,
+                "architecture": str(member.architecture),
+                "validation_error": member.validation_error,
+                "test_error": member.test_error,
+                "latency_measured_seconds": member.latency.seconds,
+                "latency_measured_low": member.latency.low,
+                "latency_measured_high": member.latency.high,
+                "latency_predicted_seconds": None if member.predicted is None else member.predicted.seconds,
+                "speed_up": self.speed_up(member),
+                "parameters": member.parameters,
+                "peak_memory_measured_bytes": member.latency.peak_memory_bytes,
+                "flags": " ".join(member.latency.flags),
+            }
+            for index, member in enumerate(self.members)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types; `read_front` inverts it."""
+        return {
+            "schema": SCHEMA,
+            "about": dict(self.about),
+            "unpruned": self.unpruned.to_json(),
+            "members": [
+                {"index": index, **member.to_json(), "speed_up": self.speed_up(member)}
+                for index, member in enumerate(self.members)
+            ],
+            "points": [dict(point) for point in self.points],
+        }
+
+    def pick(
+        self,
+        indices: Sequence[int] | None = None,
+        *,
+        max_latency: float | None = None,
+        max_error_increase: float | None = None,
+    ) -> list[int]:
+        """Indices of the members that a user asked for.
+
+        Args:
+            indices: These; None all.
+            max_latency: Among them the one with the smallest validation error that was measured at most this slow,
+                in seconds.
+            max_error_increase: Among them the fastest whose validation error is at most this much above the whole
+                network's. With both limits, the fastest that meets both.
+
+        Raises:
+            UsageError: An index that is not there, or a limit that is no positive number.
+            NoMemberError: No member meets the limits; the message names the nearest one.
+        """
+        chosen = list(range(len(self.members))) if indices is None else list(dict.fromkeys(indices))
+        for index in chosen:
+            if not 0 <= index < len(self.members):
+                raise UsageError(f"the front has members 0 to {len(self.members) - 1}; there is no {index}.")
+        if max_latency is None and max_error_increase is None:
+            return chosen
+        fast = [i for i in chosen if max_latency is None or self.members[i].latency.seconds <= max_latency]
+        if not fast:
+            nearest = min(chosen, key=lambda i: self.members[i].latency.seconds)
+            raise NoMemberError(
+                f"no member takes {_ms(max_latency or 0.0)} or less; the fastest is member {nearest}, measured at "
+                f"{_ms(self.members[nearest].latency.seconds)}."
+            )
+        if max_error_increase is None:
+            return [min(fast, key=lambda i: (self.members[i].validation_error, self.members[i].latency.seconds))]
+        good = [i for i in fast if self._increase(i) <= max_error_increase + 1e-12]
+        if not good:
+            nearest = min(fast, key=self._increase)
+            raise NoMemberError(
+                f"no member{'' if max_latency is None else ' within the latency'} loses {max_error_increase:.4f} or "
+                f"less; the best is member {nearest}, whose validation error is {self._increase(nearest):+.4f} against "
+                "the whole network's."
+            )
+        return [min(good, key=lambda i: self.members[i].latency.seconds)]
+
+    def _increase(self, index: int) -> float:
+        return self.members[index].validation_error - self.unpruned.validation_error
+
+
+def write_front(front: Front, folder: Path) -> None:
+    """Write `front.json` and `front.csv` into a folder, each at once."""
+    text = io.StringIO()
+    rows = front.rows()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["index"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_at_once(folder / "front.csv", text.getvalue())
+    write_at_once(folder / "front.json", json.dumps(front.to_json(), indent=1, allow_nan=False) + "\n")
+
+
+def read_front(path: Path) -> Front:
+    """Read a `front.json`.
+
+    Raises:
+        RunFolderError: It is missing, damaged, or newer than this hwnas.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["schema"] > SCHEMA:
+            raise RunFolderError(f"{path} was written by a newer hwnas; upgrade hwnas.")
+        return Front(
+            about=data["about"],
+            unpruned=Member.from_json(data["unpruned"]),
+            members=tuple(Member.from_json(member) for member in data["members"]),
+            points=tuple(data["points"]),
+        )
+    except FileNotFoundError as error:
+        raise RunFolderError(f"there is no front at {path}; run `hwnas search` first.") from error
+    except RunFolderError:
+        raise
+    except Exception as error:  # whatever a damaged file leads to
+        raise RunFolderError(f"{path} is damaged ({error}); run `hwnas search` again to write it anew.") from error
+
+
+def write_at_once(path: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the new one, whatever happens."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms"

