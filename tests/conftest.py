@@ -12,6 +12,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["OMP_NUM_THREADS"] = "1"  # small tensors: more threads only wait for each other
 
 ROOT = Path(__file__).resolve().parent.parent
 # `python -m pytest` puts the repository root on sys.path; its folder `kernels/` would then shadow a module that
@@ -49,3 +50,37 @@ def make_tiny(family: str, seed: int = 0, **changes: Any) -> Any:
 def tiny() -> Callable[..., Any]:
     """Builds small random sequence classifiers: `tiny("bert", seed=0, num_labels=2)`."""
     return make_tiny
+
+
+WORDS = ("good", "fine", "great", "nice", "bad", "poor", "awful", "sad", "the", "film", "was", "plot", "very", "a")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small random BERT encoder and a tokenizer of a few words, as `--model` takes it."""
+    from transformers import BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]))
+    tokenizer = BertTokenizerFast(str(vocabulary), model_max_length=40)
+    make_tiny("bert", num_labels=2).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """240 rows of `text,label`: a word of praise or blame decides, among others that do not."""
+    import random
+
+    draw = random.Random(0)
+    file = tmp_path_factory.mktemp("data") / "reviews.csv"
+    rows = []
+    for number in range(240):
+        label = number % 2
+        words = [draw.choice(WORDS[8:]) for _ in range(draw.randint(2, 9))]
+        words.insert(draw.randint(0, len(words)), draw.choice(WORDS[4:8] if label else WORDS[:4]))
+        rows.append(f"{' '.join(words)} {number},{'blame' if label else 'praise'}")
+    file.write_text("text,label\n" + "\n".join(rows) + "\n")
+    return file

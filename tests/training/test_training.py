@@ -1,0 +1,215 @@
+"""Strategies, the trainer's step, checkpoints, and resuming after a kill."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hwnas.errors import CheckpointError, UnknownNameError, UsageError
+from hwnas.models import get_family
+from hwnas.slicing.supernet import view
+from hwnas.spaces import Space, get_space
+from hwnas.tasks import EncodedDataset
+from hwnas.training.losses import distillation_loss, task_loss
+from hwnas.training.strategy import get_strategy, strategy_names
+from hwnas.training.train import TrainOptions, train_supernet
+from hwnas.training.trainer import LengthGroupedSampler, SuperNetTrainer, latest_checkpoint
+
+
+def space_of(model: Any, name: str = "small") -> Space:
+    return get_space(name, get_family(model.config).dimensions(model.config))
+
+
+def data(examples: int = 48, *, regression: bool = False) -> EncodedDataset:
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(5, 120, rng.integers(2, 12)).tolist() for _ in range(examples)]
+    labels = [len(row) / 4 if regression else min(2, len(row) // 4) for row in ids]
+    return EncodedDataset({"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}, labels)
+
+
+class Tokenizer:
+    """All that padding needs."""
+
+    pad_token_id = 0
+
+
+def test_standard_trains_the_whole_network_alone(tiny: Callable[..., Any]) -> None:
+    space = space_of(tiny("bert"))
+    strategy = get_strategy("standard")
+    assert strategy.sub_networks(space, np.random.default_rng(0), 2) == [space.largest()]
+    assert not strategy.distil
+
+
+@pytest.mark.parametrize("k", [0, 2, 5])
+def test_full_is_the_sandwich_rule(tiny: Callable[..., Any], k: int) -> None:
+    space = space_of(tiny("bert"))
+    drawn = get_strategy("full").sub_networks(space, np.random.default_rng(0), k)
+    assert len(drawn) == k + 2
+    assert drawn[0] == space.largest()
+    assert drawn[-1] == space.smallest()
+    assert all(arch in space for arch in drawn)
+
+
+def test_an_unknown_strategy_lists_the_known() -> None:
+    with pytest.raises(UnknownNameError, match="full, standard"):
+        TrainOptions(strategy="fancy")
+
+
+@pytest.mark.parametrize("changes", [{"epochs": 0}, {"k": -1}, {"temperature": float("nan")}, {"max_steps": 0}])
+def test_options_out_of_range_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="must be"):
+        TrainOptions(**changes)
+
+
+@pytest.mark.parametrize("regression", [False, True])
+@pytest.mark.parametrize("name", strategy_names())
+def test_a_step_adds_up_the_gradients_of_its_sub_networks(
+    tiny: Callable[..., Any], tmp_path: Path, name: str, regression: bool
+) -> None:
+    from transformers import TrainingArguments
+
+    plain: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = tiny("bert", num_labels=1 if regression else 3, **plain)
+    space, strategy = space_of(model), get_strategy(name)
+    trainer = SuperNetTrainer(
+        strategy=strategy,
+        space=space,
+        k=2,
+        temperature=3.0,
+        regression=regression,
+        train_lengths=[3],
+        model=model,
+        args=TrainingArguments(output_dir=str(tmp_path), seed=5, report_to="none", use_cpu=True),
+    )
+    trainer.current_gradient_accumulation_steps = 1
+    ids = torch.randint(5, 120, (4, 7), generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0.5, 1.0, 2.0, 0.0]) if regression else torch.tensor([0, 2, 1, 0])
+    loss = trainer.training_step(model, {"input_ids": ids, "labels": labels})
+    got = {key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None}
+
+    model.zero_grad()
+    expected: Any = 0.0
+    archs = strategy.sub_networks(space, np.random.default_rng((5, 0, 0)), 2)
+    with torch.no_grad():
+        teacher = model(input_ids=ids).logits
+    for number, arch in enumerate(archs):
+        with view(model, arch):
+            output = model(input_ids=ids).logits
+        expected = expected + task_loss(output, labels, regression=regression)
+        if number and strategy.distil:
+            expected = expected + distillation_loss(output, teacher, temperature=3.0, regression=regression)
+    expected.backward()
+    torch.testing.assert_close(loss, expected.detach())
+    for key, value in model.named_parameters():
+        if value.grad is not None:
+            torch.testing.assert_close(got[key], value.grad, msg=key)
+
+
+def test_the_sampler_gives_every_example_once_in_batches_of_similar_length() -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, 1000)
+    sampler = LengthGroupedSampler(lengths.tolist(), 16, seed=3)
+    first = list(sampler)
+    assert sorted(first) == list(range(1000))
+    assert first == list(sampler)
+    sampler.set_epoch(1)
+    assert first != list(sampler)
+    whole = np.array(first[:992]).reshape(-1, 16)
+    assert np.ptp(lengths[whole], axis=1).mean() < 10
+    assert np.abs(np.diff(lengths[whole].mean(axis=1))).mean() > 20, "batches come in a random order"
+
+
+def test_training_lowers_the_loss_of_every_sub_network(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    from hwnas.tasks import batches
+    from hwnas.training.evaluate import evaluate_error
+
+    model = tiny("bert")
+    space, examples = space_of(model), data(96)
+    held = list(batches(examples, Tokenizer(), 32))
+    before = [evaluate_error(model, held, "accuracy", arch) for arch in space.start_designs()]
+    options = TrainOptions(max_steps=60, batch_size=16, learning_rate=3e-3)
+    train_supernet(model, Tokenizer(), examples, space, options, tmp_path, regression=False)
+    after = [evaluate_error(model, held, "accuracy", arch) for arch in space.start_designs()]
+    assert all(late < early - 0.1 for early, late in zip(before, after, strict=True)), (before, after)
+
+
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_training as t
+from conftest import make_tiny
+from hwnas.training.train import TrainOptions, train_supernet
+model = make_tiny("bert")
+stop = int(sys.argv[2])
+def progress(done, total, text):
+    if done == stop:
+        os.kill(os.getpid(), signal.SIGKILL)
+train_supernet(model, t.Tokenizer(), t.data(), t.space_of(model), TrainOptions(max_steps=45, batch_size=8, k=1),
+               Path(sys.argv[1]) / "checkpoints", regression=False, progress=progress)
+model.save_pretrained(Path(sys.argv[1]) / "result")
+"""
+
+
+def start(folder: Path, stop: int) -> int:
+    here = Path(__file__).resolve().parent
+    code = f"import sys; sys.path.insert(0, {str(here.parent)!r})\n" + SCRIPT.format(tests=str(here))
+    return subprocess.run([sys.executable, "-P", "-c", code, str(folder), str(stop)], check=False).returncode
+
+
+def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
+    assert start(tmp_path / "whole", stop=-1) == 0
+    # 30 is in the middle of an epoch of 6 steps and 10 steps after the checkpoint at 20.
+    assert start(tmp_path / "killed", stop=30) == -9
+    assert latest_checkpoint(tmp_path / "killed" / "checkpoints") == tmp_path / "killed/checkpoints/checkpoint-20"
+    assert start(tmp_path / "killed", stop=-1) == 0
+    whole, killed = (load_file(tmp_path / name / "result" / "model.safetensors") for name in ("whole", "killed"))
+    assert whole.keys() == killed.keys()
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Any]) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    model = tiny("bert")
+    options = TrainOptions(max_steps=25, batch_size=8, k=0)
+    train_supernet(model, Tokenizer(), data(), space_of(model), options, folder, regression=False)
+    return folder
+
+
+def test_checkpoints_are_safetensors_and_sealed(trained: Path) -> None:
+    names = sorted(path.name for path in trained.iterdir())
+    assert names == ["checkpoint-20", "checkpoint-25"]
+    files = {path.name for path in (trained / "checkpoint-25").iterdir()}
+    assert {"model.safetensors", "optimizer.pt", "hwnas.json"} <= files
+    assert not {name for name in files if name.endswith(".bin") and "model" in name}
+
+
+def test_a_checkpoint_cut_short_is_passed_over(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "copy")
+    (tmp_path / "copy/checkpoint-25/hwnas.json").unlink()
+    assert latest_checkpoint(tmp_path / "copy") == tmp_path / "copy/checkpoint-20"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "hwnas.json"])
+def test_a_damaged_checkpoint_is_one_clear_error(
+    trained: Path, tmp_path: Path, name: str, tiny: Callable[..., Any]
+) -> None:
+    shutil.copytree(trained, tmp_path / "copy")
+    file = tmp_path / "copy/checkpoint-25" / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(bytes(content))
+    model = tiny("bert")
+    with pytest.raises(CheckpointError, match=r"checkpoint-25.* delete"):
+        train_supernet(
+            model, Tokenizer(), data(), space_of(model), TrainOptions(max_steps=25), tmp_path / "copy", regression=False
+        )
