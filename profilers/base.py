@@ -79,10 +79,17 @@ class Runner(Protocol):
 
 
 class Profiler(Protocol):
-    """A runtime. Implementations import their libraries inside the methods."""
+    """A runtime. Implementations import their libraries inside the methods.
+
+    Attributes:
+        name: What it is registered under.
+        precisions: Precisions that it runs.
+        kinds: Kinds of target that it runs on, `"cpu"` or `"gpu"`.
+    """
 
     name: str
     precisions: tuple[str, ...]
+    kinds: tuple[str, ...]
 
     def version(self) -> str:
         """Version of the installed runtime.

@@ -39,7 +39,7 @@ def measure_memory(path: Path, runtime: str, workload: Workload, *, timeout: flo
     try:
         finished = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
-        return Failure("memory", f"no answer within {timeout:.0f} s")
+        return Failure("memory", f"no answer within {timeout:g} s")
     lines = finished.stdout.strip().splitlines()
     if finished.returncode != 0 or not lines:
         said = finished.stderr.strip().splitlines()

@@ -24,6 +24,7 @@ class OnnxRuntime:
 
     name = "onnxruntime"
     precisions: tuple[str, ...] = ("fp32", "fp16")
+    kinds: tuple[str, ...] = ("cpu",)
 
     def version(self) -> str:
         """See `Profiler.version`."""

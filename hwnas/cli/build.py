@@ -48,12 +48,23 @@ def build(
         ),
     ] = None,
     batch: Annotated[
-        str, typer.Option("--batch", help="Smallest, usual and largest batch.", rich_help_panel="Build")
-    ] = "1,1,8",
+        str | None,
+        typer.Option(
+            "--batch",
+            help="Smallest, usual and largest batch. [default: 1, the front's, 8]",
+            show_default=False,
+            rich_help_panel="Build",
+        ),
+    ] = None,
     seq_len: Annotated[
-        str,
-        typer.Option("--seq-len", help="Shortest, usual and longest input in tokens.", rich_help_panel="Build"),
-    ] = "1,128,128",
+        str | None,
+        typer.Option(
+            "--seq-len",
+            help="Shortest, usual and longest input in tokens. [default: 1, the front's, the front's]",
+            show_default=False,
+            rich_help_panel="Build",
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Build members of the front for a device: weights, ONNX file, engine and manifest in a folder each.
@@ -65,12 +76,12 @@ def build(
 
     In Python, `model, tokenizer = hwnas.load(folder)` loads a built member again.
     """
-    from hwnas.compile.engine import ShapeProfile, plan_build
+    from hwnas.compile.engine import plan_build
     from hwnas.pipeline.build import build_run, find_front
     from hwnas.targets import get_target
 
     plan_build(get_target(target), precision, runtime=runtime)
-    shapes = ShapeProfile(_triple("--batch", batch), _triple("--seq-len", seq_len))
+    batches, lengths = _triple("--batch", batch), _triple("--seq-len", seq_len)
     folder = run_folder(run)
     name, found = find_front(folder, front)
     picks = found.pick(
@@ -81,8 +92,9 @@ def build(
     quiet()
     with reporter() as report:
         built = build_run(
-            folder, found, picks, target=target, precision=precision, shapes=shapes, runtime=runtime, progress=report
-        )
+            folder, found, picks, target=target, precision=precision, batch=batches, sequence_length=lengths,
+            runtime=runtime, progress=report,
+        )  # fmt: skip
     if as_json:
         print_json(
             {
@@ -108,7 +120,9 @@ def _indices(pick: str | None) -> list[int] | None:
         raise UsageError(f"--pick {pick}: expected indices such as 0,3 or 'all'.") from error
 
 
-def _triple(name: str, text: str) -> tuple[int, int, int]:
+def _triple(name: str, text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
     try:
         smallest, usual, largest = (int(part) for part in text.split(","))
     except ValueError as error:

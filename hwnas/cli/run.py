@@ -75,7 +75,7 @@ def run(
 
     Stop it at any moment: the same command goes on where it was.
     """
-    from hwnas.compile.engine import ShapeProfile, plan_build
+    from hwnas.compile.engine import plan_build
     from hwnas.latency.profile import make_setting, profile_model
     from hwnas.latency.table import LatencyTable, default_table_path
     from hwnas.pipeline.build import build_run
@@ -142,8 +142,7 @@ def run(
         out.print(f"written to {place}")
     with reporter() as report:
         built = build_run(
-            folder, front, picks, target=build_target, precision=build_precision,
-            shapes=ShapeProfile(sequence_length=(1, seq_len, seq_len)), supernet=supernet, progress=report,
+            folder, front, picks, target=build_target, precision=build_precision, supernet=supernet, progress=report,
         )  # fmt: skip
     if as_json:
         print_json(

@@ -60,7 +60,8 @@ def build_run(
     *,
     target: str,
     precision: str,
-    shapes: ShapeProfile,
+    batch: tuple[int, int, int] | None = None,
+    sequence_length: tuple[int, int, int] | None = None,
     runtime: str | None = None,
     supernet: SuperNet | None = None,
     progress: Progress | None = None,
@@ -73,7 +74,8 @@ def build_run(
         picks: Indices of members.
         target: Name of the target.
         precision: Of weights and arithmetic.
-        shapes: Inputs that the engine serves.
+        batch: Smallest, usual and largest batch that the engine serves; None for 1, the front's, and 8 or the front's.
+        sequence_length: Shortest, usual and longest input in tokens; None for 1 up to the front's.
         runtime: As for `build_engine`.
         supernet: The loaded super-network, if it is at hand.
         progress: Called as the work goes on.
@@ -83,6 +85,9 @@ def build_run(
     """
     facts = get_target(target)
     plan_build(facts, precision, runtime=runtime)  # refused before anything is loaded
+    setting = front.about["setting"]
+    usual, longest = int(setting["batch"]), int(setting["sequence_length"])
+    shapes = ShapeProfile(batch or (1, usual, max(8, usual)), sequence_length or (1, longest, longest))
     supernet = supernet or load_supernet(folder)
     say, built = progress or _silent, []
     for number, index in enumerate(picks):

@@ -179,7 +179,12 @@ class RunFolder:
             self.check_data(data_fingerprint)
             return
         content = {"schema": SCHEMA, "data_fingerprint": data_fingerprint, "spec": spec.to_json()}
-        write_at_once(self.path / "run.json", json.dumps(content, indent=1) + "\n")
+        try:
+            write_at_once(self.path / "run.json", json.dumps(content, indent=1) + "\n")
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot write to {self.path} ({error.strerror}); give a run folder that you own."
+            ) from error
 
     def check_data(self, fingerprint: str) -> None:
         """RunFolderError if the run's examples are not those that it began with."""
@@ -220,15 +225,14 @@ class RunFolder:
         return sorted(path.parent.name for path in self.search.glob("*/front.json"))
 
     def _check_writable(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / f".writable-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise RunFolderError(
-                f"cannot write to {self.path} ({error.strerror}); give a run folder that you own."
-            ) from error
+        """RunFolderError if the folder cannot be written or made; makes nothing."""
+        place = self.path
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise RunFolderError(f"cannot write to {self.path}: {place} is a file; give another run folder.")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise RunFolderError(f"cannot write to {self.path}: {place} is read-only; give a run folder that you own.")
 
 
 def _difference(old: RunSpec, new: RunSpec) -> tuple[str, Any, Any] | None:

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hwnas.errors import CheckpointError, RunFolderError
@@ -119,7 +119,8 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
     seal(temporary)
     os.rename(temporary, folder.supernet)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
-    return SuperNet(model, tokenizer, space, _weights(folder), record, reused=False)
+    # As read from the disk, so that what follows now is what follows when the run is gone on with.
+    return replace(load_supernet(folder), reused=False)
 
 
 def load_supernet(folder: RunFolder) -> SuperNet:

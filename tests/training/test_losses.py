@@ -22,9 +22,7 @@ def test_distillation_is_the_scaled_divergence(temperature: float) -> None:
 
 
 def test_the_temperature_is_used() -> None:
-    values = {
-        float(distillation_loss(logits(0), logits(1), temperature=t, regression=False)) for t in (1.0, 2.0, 10.0)
-    }
+    values = {float(distillation_loss(logits(0), logits(1), temperature=t, regression=False)) for t in (1.0, 2.0, 10.0)}
     assert len(values) == 3
 
 

@@ -1,0 +1,203 @@
+"""Networks to be timed, as ONNX files: built with random weights, exported once a pattern of blocks.
+
+Tracing a network takes seconds, and networks that keep the same blocks differ in the shapes of their weights alone. So
+one network of each pattern is traced, and the others are written by putting their weights into its graph: node by node
+it is what the exporter would give. Every such file is compared with PyTorch before it is timed; where the graph
+does not fit, the network is traced by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from hwnas.compile.export import export_onnx, max_sequence_length, verify_onnx
+from hwnas.compile.onnxfile import write_file
+from hwnas.errors import BuildError, UsageError
+from hwnas.models import get_family
+from hwnas.slicing.extract import build_extracted
+from hwnas.spaces.architecture import Architecture
+
+Pattern = tuple[tuple[int, int], ...]
+"""Per remaining layer: 0, 1 or 2 for no, one or more heads, and 0 or 1 for no or some units."""
+
+_TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_GRAPHS: dict[tuple[str, str, int, Pattern], _Graph | None] = {}  # without weights, so of some 10 kB each
+_CHECKED = ((2, 9),)  # (batch, sequence) of the comparison with PyTorch
+
+
+@dataclass(frozen=True)
+class Network:
+    """An exported network.
+
+    Attributes:
+        path: The ONNX file.
+        weight_bytes: Bytes of its weights in the precision it was exported in.
+        traced: Whether it was traced by itself rather than written into another one's graph.
+    """
+
+    path: Path
+    weight_bytes: int
+    traced: bool
+
+
+class Exporter:
+    """Writes sub-networks of one super-network as ONNX files.
+
+    Args:
+        config: Hugging Face configuration of the super-network.
+        precision: `"fp32"`, `"fp16"` or `"bf16"`.
+        sequence_length: Tokens of the runs to come.
+        seed: Seed of the random weights.
+    """
+
+    def __init__(self, config: Any, precision: str, sequence_length: int, *, seed: int = 0) -> None:
+        self._config, self._precision, self._length, self._seed = config, precision, sequence_length, seed
+        self._dimensions = get_family(config).dimensions(config)
+        self._key = str(config.to_json_string(use_diff=False)), precision, sequence_length
+
+    def export(self, arch: Architecture, path: Path, *, module: nn.Module | None = None) -> Network:
+        """Write a sub-network.
+
+        Args:
+            arch: The sub-network.
+            path: The file.
+            module: Its extracted module; None builds one with random weights.
+
+        Raises:
+            UsageError: The model has no positions for so many tokens.
+            BuildError: The exporter failed.
+        """
+        module = build_random(self._config, arch, seed=self._seed) if module is None else module.eval()
+        longest = max_sequence_length(module)
+        if self._length > longest:
+            raise UsageError(
+                f"sequences of {self._length} tokens, but the model has positions for {longest}; ask for at most "
+                f"{longest}."
+            )
+        count = sum(parameter.numel() for parameter in module.parameters())
+        weight_bytes = count * _TYPES[self._precision].itemsize
+        graph = self._graph(arch, path.with_suffix(".graph.onnx"))
+        if graph is not None:
+            try:
+                graph.write(module, path)
+                if self._precision != "bf16":  # nothing on the processor runs bfloat16
+                    verify_onnx(module, path, shapes=_CHECKED)
+                return Network(path, weight_bytes, traced=False)
+            except BuildError:
+                path.unlink(missing_ok=True)  # the graph of the pattern does not serve this network
+        export_onnx(module, path, precision=self._precision, sequence_length=self._length)
+        return Network(path, weight_bytes, traced=True)
+
+    def _graph(self, arch: Architecture, scratch: Path) -> _Graph | None:
+        """The traced graph of an architecture's pattern of blocks; None if it cannot be filled with other weights."""
+        # Attention with a single head is traced to one more reshape.
+        pattern = tuple((min(heads, 2), min(units, 1)) for heads, units in arch.shape)
+        key = (*self._key, pattern)
+        if key not in _GRAPHS:
+            size = self._dimensions
+            dropped = (0,) * (size.layers - len(pattern))
+            widest = Architecture(
+                tuple((0, 1, size.heads)[heads] for heads, _ in pattern) + dropped,
+                tuple((0, size.units)[units] for _, units in pattern) + dropped,
+            )
+            module = build_random(self._config, widest, seed=self._seed)
+            try:
+                export_onnx(module, scratch, precision=self._precision, sequence_length=self._length)
+                _GRAPHS[key] = _Graph(onnx.load(scratch), _arrays(module, self._precision), self._precision)
+            except BuildError:
+                _GRAPHS[key] = None
+            finally:
+                scratch.unlink(missing_ok=True)
+        return _GRAPHS[key]
+
+
+def build_random(config: Any, arch: Architecture, *, seed: int = 0) -> nn.Module:
+    """An extracted module with random weights, no two vectors of them equal; the global generator is left as it was.
+
+    Fresh biases are all zero, and the exporter would keep only one of them: a network with trained weights has more.
+
+    Raises:
+        UnsupportedModelError, UsageError: See `build_extracted`.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        module = build_extracted(config, arch)
+        for parameter in module.parameters():
+            if parameter.dim() < 2:
+                parameter.add_(torch.empty_like(parameter).normal_(std=0.05))
+    return module
+
+
+class _Graph:
+    """A traced network without its weights, and the place of each weight."""
+
+    def __init__(self, proto: onnx.ModelProto, weights: Mapping[str, np.ndarray[Any, Any]], precision: str) -> None:
+        """Find every weight of the module among the graph's initialisers, by value, as it is or transposed.
+
+        Raises:
+            BuildError: An initialiser is no weight of the module and no constant that all networks share.
+        """
+        self._proto, self._precision = proto, precision
+        self._slots: list[tuple[int, str, bool]] = []
+        for index, tensor in enumerate(proto.graph.initializer):
+            if tensor.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16):
+                continue
+            found = _find(_raw(tensor), tuple(tensor.dims), weights)
+            if found is not None:
+                self._slots.append((index, *found))
+                tensor.raw_data = b""
+            elif tensor.dims and int(np.prod(tensor.dims)) > 1:
+                raise BuildError(f"the graph's {tensor.name!r} is no weight of the module; export it by itself.")
+
+    def write(self, module: nn.Module, path: Path) -> None:
+        """Write the graph with a module's weights, which must have the names of the traced one's.
+
+        Raises:
+            BuildError: A weight is missing, or the file cannot be written.
+        """
+        weights = _arrays(module, self._precision)
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self._proto)
+        for index, name, transposed in self._slots:
+            if name not in weights:
+                raise BuildError(f"the network has no weight {name!r}; export it by itself.")
+            array = weights[name].T if transposed else weights[name]
+            tensor = proto.graph.initializer[index]
+            del tensor.dims[:]
+            tensor.dims.extend(array.shape)
+            tensor.raw_data = array.tobytes()
+        write_file(path, proto.SerializeToString(deterministic=True))
+
+
+def _arrays(module: nn.Module, precision: str) -> dict[str, np.ndarray[Any, Any]]:
+    """The floating-point weights by name in a precision, as bit patterns where numpy lacks the type."""
+    made = {}
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point():
+            cast = tensor.detach().to(_TYPES[precision])
+            made[name] = (cast.view(torch.int16) if precision == "bf16" else cast).cpu().numpy()
+    return made
+
+
+def _raw(tensor: onnx.TensorProto) -> bytes:
+    """Little-endian bytes of a tensor."""
+    return bytes(tensor.raw_data) if tensor.raw_data else bytes(onnx.numpy_helper.to_array(tensor).tobytes())
+
+
+def _find(raw: bytes, dims: tuple[int, ...], weights: Mapping[str, np.ndarray[Any, Any]]) -> tuple[str, bool] | None:
+    """(name, whether it is transposed) of the weight that has these bytes."""
+    for name, weight in weights.items():
+        if weight.shape == dims and weight.nbytes == len(raw) and weight.tobytes() == raw:
+            return name, False
+    for name, weight in weights.items():
+        if weight.ndim == 2 and weight.T.shape == dims and weight.nbytes == len(raw) and weight.T.tobytes() == raw:
+            return name, True
+    return None

@@ -1,0 +1,214 @@
+"""What the latency table holds: the setting of a measurement, the measurement, and what was run.
+
+Measured and predicted numbers are different types. Only measured ones are ever stored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from hwnas.errors import TableError
+from hwnas.models import get_family
+from hwnas.spaces.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything a latency depends on besides the network: the key of the table.
+
+    Attributes:
+        target: Name of the target.
+        fingerprint: The very device: name, processor model or compute capability, cores, driver.
+        runtime: Name of the profiler.
+        runtime_version: Version of the installed runtime.
+        precision: `"fp32"`, `"fp16"`, ...
+        batch: Sequences in one run.
+        sequence_length: Tokens in a sequence.
+        threads: Processor threads that compute one run.
+        protocol: Key of the measuring protocol, `TimingProtocol.key()`.
+    """
+
+    target: str
+    fingerprint: str
+    runtime: str
+    runtime_version: str
+    precision: str
+    batch: int
+    sequence_length: int
+    threads: int
+    protocol: str
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types; `from_json` inverts it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Setting:
+        """Inverse of `to_json`; TableError if a field is missing."""
+        return cls(**_chosen(cls, data))
+
+    def key(self) -> str:
+        """Canonical text: equal for equal settings."""
+        return canonical(self.to_json())
+
+    def command(self) -> str:
+        """The command line that measures in this setting."""
+        return (
+            f"hwnas profile --target {self.target} --runtime {self.runtime} --precision {self.precision} "
+            f"--batch {self.batch} --seq-len {self.sequence_length} --threads {self.threads}"
+        )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured latency with its provenance. Times are seconds per run.
+
+    Attributes:
+        seconds: The headline: median of the rounds' medians.
+        low, high: 95% interval of the headline, the wider of within and between rounds.
+        n: Timed runs.
+        median, p5, p95: Median, 5th and 95th percentile of all runs.
+        rounds: Number of interleaved rounds.
+        round_spread: (largest - smallest median of a round) / headline.
+        peak_memory_bytes: What loading and running adds to the peak of a fresh process; None if not measured.
+        weight_bytes: Bytes of the weights in the setting's precision.
+        flags: What speaks against the number; see `docs/measuring.md`.
+        load: Load average of the machine before the rounds, None where unknown.
+        mhz: Processor clock in MHz before the rounds, None where unknown.
+        date: UTC, ISO 8601.
+        commit: Git commit of hwnas, None outside a checkout.
+        hwnas_version: Version of hwnas.
+    """
+
+    seconds: float
+    low: float
+    high: float
+    n: int
+    median: float
+    p5: float
+    p95: float
+    rounds: int
+    round_spread: float
+    peak_memory_bytes: int | None
+    weight_bytes: int
+    flags: tuple[str, ...]
+    load: float | None
+    mhz: float | None
+    date: str
+    commit: str | None
+    hwnas_version: str
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types, with `kind` saying that it was measured; `from_json` inverts it."""
+        return {"kind": "measured", **asdict(self), "flags": list(self.flags)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Measured:
+        """Inverse of `to_json`; TableError if a field is missing or it is no measurement."""
+        if data.get("kind") != "measured":
+            raise TableError(f"expected a measurement, got kind {data.get('kind')!r}; measure it again.")
+        chosen = _chosen(cls, data)
+        return cls(**{**chosen, "flags": tuple(chosen["flags"])})
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A latency that a predictor says, in seconds; never stored in the table.
+
+    Attributes:
+        seconds: The prediction.
+        low, high: Interval from the errors on networks that were left out of the fit.
+    """
+
+    seconds: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types, with `kind` saying that it was predicted."""
+        return {"kind": "predicted", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class PredictedMemory:
+    """Peak memory that a predictor says, in bytes; never stored in the table.
+
+    Attributes:
+        bytes: The prediction.
+        low, high: Interval from the errors on networks that were left out of the fit.
+    """
+
+    bytes: int
+    low: int
+    high: int
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types, with `kind` saying that it was predicted."""
+        return {"kind": "predicted", **asdict(self)}
+
+
+def canonical(data: Any) -> str:
+    """One text for one JSON value: keys sorted, no spaces."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def model_key(config: Any) -> str:
+    """Canonical JSON of all that sub-networks of one super-network share and that their latency depends on.
+
+    Args:
+        config: A Hugging Face configuration.
+
+    Raises:
+        UnsupportedModelError: The family has no adapter.
+    """
+    return canonical(_model_facts(config))
+
+
+def network_key(config: Any, arch: Architecture) -> str:
+    """Canonical JSON of what is run: what `model_key` holds, and (heads, units) of the layers that remain.
+
+    Which heads, units and layers they are makes no difference, so architectures of one shape have one key.
+
+    Args:
+        config: Hugging Face configuration of the super-network.
+        arch: The sub-network.
+
+    Raises:
+        UnsupportedModelError: The family has no adapter.
+        UsageError: The architecture does not fit the configuration.
+    """
+    arch.check(get_family(config).dimensions(config))
+    return canonical({**_model_facts(config), "shape": [list(pair) for pair in arch.shape]})
+
+
+def network_shape(network: str) -> tuple[tuple[int, int], ...]:
+    """(heads, units) of the remaining layers from a network key; TableError if it is none."""
+    try:
+        return tuple((int(heads), int(units)) for heads, units in json.loads(network)["shape"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise TableError(f"not the key of a network: {network[:80]!r}; the table is damaged.") from error
+
+
+def _model_facts(config: Any) -> dict[str, Any]:
+    dimensions = get_family(config).dimensions(config)
+    return {
+        "model_type": str(config.model_type),
+        "hidden_size": dimensions.hidden_size,
+        "head_size": dimensions.head_size,
+        "vocabulary": int(config.vocab_size),
+        "labels": int(config.num_labels),
+        "activation": str(config.hidden_act),
+        "positions": int(config.max_position_embeddings),
+        "segments": int(getattr(config, "type_vocab_size", 0) or 0),
+    }
+
+
+def _chosen(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    names = [entry.name for entry in fields(cls)]
+    missing = [name for name in names if name not in data]
+    if missing:
+        raise TableError(f"a stored {cls.__name__.lower()} lacks {missing[0]!r}; measure it again.")
+    return {name: data[name] for name in names}

@@ -1,0 +1,140 @@
+"""Tiny configurations, a short protocol, and databases."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from transformers import BertConfig, RobertaConfig
+
+from hwnas.latency.profile import make_setting
+from hwnas.latency.records import Measured, Setting
+from hwnas.profilers import TimingProtocol
+
+FAST = TimingProtocol(rounds=2, max_rounds=2, runs=2, block_seconds=0.0, warmup_window=1, warmup_seconds=0.01)
+SIZES = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_labels": 3}
+
+
+@pytest.fixture(scope="session")
+def bert():
+    return BertConfig(**SIZES, intermediate_size=64, max_position_embeddings=32)
+
+
+@pytest.fixture(scope="session")
+def roberta():
+    return RobertaConfig(**SIZES, intermediate_size=64, max_position_embeddings=34, type_vocab_size=1, pad_token_id=1)
+
+
+@pytest.fixture(scope="session")
+def setting() -> Setting:
+    return make_setting("cpu", "onnxruntime", "fp32", 1, 8, 1, protocol=FAST)
+
+
+@pytest.fixture
+def measured() -> Measured:
+    return Measured(
+        seconds=0.025,
+        low=0.0249,
+        high=0.0252,
+        n=66,
+        median=0.025,
+        p5=0.0245,
+        p95=0.026,
+        rounds=6,
+        round_spread=0.004,
+        peak_memory_bytes=2**33,
+        weight_bytes=90_000_000,
+        flags=("contended", "drift"),
+        load=0.5,
+        mhz=None,
+        date="2026-01-01T00:00:00+00:00",
+        commit=None,
+        hwnas_version="0.1.0",
+    )
+
+
+@pytest.fixture(params=["file", "url", "postgresql"])
+def database(request, tmp_path):
+    """What to give to `LatencyTable`: an empty database of each kind."""
+    if request.param == "file":
+        return tmp_path / "new" / "latency.sqlite"
+    if request.param == "url":
+        return f"sqlite:///{tmp_path / 'latency.sqlite'}"
+    url = request.getfixturevalue("postgres")
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        for name in ("fits", "failures", "measurements", "settings", "meta"):
+            connection.execute(sa.text(f"DROP TABLE IF EXISTS hwnas_{name}"))
+    engine.dispose()
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """URL of a PostgreSQL server: $HWNAS_TEST_POSTGRES, whose hwnas tables are dropped, or one of our own."""
+    if "HWNAS_TEST_POSTGRES" in os.environ:
+        yield os.environ["HWNAS_TEST_POSTGRES"]
+        return
+    if importlib.util.find_spec("psycopg") is None:
+        pytest.skip("PostgreSQL: psycopg is not installed")
+    server, initdb = _binaries()
+    # A server refuses to run as root, and nobody may enter pytest's folders.
+    options = {"user": "nobody"} if os.getuid() == 0 else {}
+    with tempfile.TemporaryDirectory(prefix="hwnas-pg-", ignore_cleanup_errors=True) as folder:
+        data = Path(folder) / "data"
+        data.mkdir()
+        if options:
+            for path in (folder, data):
+                shutil.chown(path, "nobody")
+        try:
+            subprocess.run(
+                [initdb, "-D", data, "-U", "hwnas", "-A", "trust", "-E", "UTF8"],
+                check=True, capture_output=True, cwd=folder, **options,
+            )  # fmt: skip
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"PostgreSQL: initdb fails here ({error})")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        process = subprocess.Popen(
+            [server, "-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", folder, "-F"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, **options,
+        )  # fmt: skip
+        url = f"postgresql+psycopg://hwnas@127.0.0.1:{port}/postgres"
+        try:
+            _wait(url)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _binaries() -> tuple[str, str]:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    initdb = shutil.which("initdb") or (str(found[-1]) if found else None)
+    server = Path(initdb).resolve().with_name("postgres") if initdb else None
+    if initdb is None or server is None or not server.exists():
+        pytest.skip("PostgreSQL: neither HWNAS_TEST_POSTGRES nor a server of its own")
+    return str(server), initdb
+
+
+def _wait(url: str) -> None:
+    import time
+
+    engine = sa.create_engine(url)
+    for attempt in range(100):
+        try:
+            engine.connect().close()
+            break
+        except sa.exc.OperationalError:
+            if attempt == 99:
+                raise
+            time.sleep(0.1)
+    engine.dispose()

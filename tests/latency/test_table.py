@@ -1,0 +1,190 @@
+"""One contract over every kind of database, and what files the table refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from hwnas.errors import TableError
+from hwnas.latency import schema
+from hwnas.latency.table import Fit, LatencyTable, default_table_path
+from hwnas.profilers import Failure
+
+
+def test_contract(database, setting, measured):
+    other = replace(setting, threads=2)
+    with LatencyTable(database) as table:
+        assert table.get(setting, "a") is None
+        assert table.settings() == table.rows(setting) == table.failures(setting) == []
+        table.put(setting, "a", "design", measured)
+        table.put(setting, "b", "holdout", replace(measured, peak_memory_bytes=None, flags=(), commit="abc", mhz=2e3))
+        table.put(other, "a", "member", replace(measured, seconds=1.0))
+    with LatencyTable(database) as table:
+        assert table.get(setting, "a") == measured
+        assert table.get(other, "a") == replace(measured, seconds=1.0)
+        assert table.get(other, "b") is None
+        assert [(network, role) for network, role, _ in table.rows(setting)] == [("a", "design"), ("b", "holdout")]
+        assert table.rows(setting)[1][2] == replace(measured, peak_memory_bytes=None, flags=(), commit="abc", mhz=2e3)
+        assert table.settings() == [setting, other]
+        table.put(setting, "a", "design", replace(measured, seconds=2.0))
+        assert table.get(setting, "a") == replace(measured, seconds=2.0)
+        assert len(table.rows(setting)) == 2
+
+
+def test_contract_of_failures_and_fits(database, setting):
+    fit = Fit("model", 0, ("a", "b"), ("c",), 0.01, 0.02, "2026-01-01T00:00:00+00:00", "0.1.0")
+    with LatencyTable(database) as table:
+        table.put_failure(setting, "a", Failure("run", "first"), "2026-01-01T00:00:00+00:00")
+        table.put_failure(setting, "a", Failure("load", "second"), "2026-01-02T00:00:00+00:00")
+        assert table.failures(setting) == [("a", Failure("load", "second"))]
+        assert table.rows(setting) == []
+        assert table.latest_fit(setting, "model") is None
+        table.put_fit(setting, fit)
+        table.put_fit(setting, replace(fit, seed=1, mean_error=None, worst_error=None, holdout=()))
+        assert table.latest_fit(setting, "model") == replace(fit, seed=1, mean_error=None, worst_error=None, holdout=())
+        table.put_fit(setting, replace(fit, mean_error=0.5))
+        assert table.latest_fit(setting, "model") == replace(fit, mean_error=0.5)
+        assert table.latest_fit(setting, "other") is None
+        assert table.latest_fit(replace(setting, batch=2), "model") is None
+
+
+def test_two_writers(database, setting, measured):
+    with LatencyTable(database) as first, LatencyTable(database) as second:
+        for i in range(5):
+            first.put(setting, f"first {i}", "design", measured)
+            second.put(setting, f"second {i}", "design", measured)
+        assert len(first.rows(setting)) == len(second.rows(setting)) == 10
+        assert first.settings() == [setting]
+
+
+def test_newer_schema_is_refused(database, setting, measured):
+    with LatencyTable(database) as table:
+        table.put(setting, "a", "design", measured)
+        with table._begin() as connection:
+            connection.execute(sa.update(schema.meta).values(value="99"))
+    with pytest.raises(TableError, match=r"schema 99, this hwnas reads 1.*--table"):
+        LatencyTable(database)
+
+
+def test_predictions_have_no_column():
+    columns = {column.name for table in schema.metadata.tables.values() for column in table.columns}
+    assert not [name for name in columns if "predict" in name]
+
+
+def test_sqlite_keeps_a_log(tmp_path, setting, measured):
+    path = tmp_path / "t.sqlite"
+    with LatencyTable(path) as table:
+        table.put(setting, "a", "design", measured)
+        with sqlite3.connect(path) as other:
+            assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        other.close()
+
+
+def test_rows_survive_a_kill(tmp_path, setting, measured):
+    path = tmp_path / "t.sqlite"
+    script = (
+        "import json, os, signal, sys\n"
+        "from hwnas.latency.records import Measured, Setting\n"
+        "from hwnas.latency.table import LatencyTable\n"
+        "path, setting, measured = sys.argv[1], *map(json.loads, sys.argv[2:])\n"
+        "LatencyTable(path).put(Setting.from_json(setting), 'a', 'design', Measured.from_json(measured))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    arguments = [str(path), setting.key(), json.dumps(measured.to_json())]
+    done = subprocess.run([sys.executable, "-P", "-c", script, *arguments], check=False)
+    assert done.returncode == -9
+    with LatencyTable(path) as table:
+        assert table.get(setting, "a") == measured
+
+
+@pytest.mark.parametrize("content", [b"not a database at all", b"SQLite format 3\0" + b"\x07" * 5000, os.urandom(9000)])
+def test_damaged_file_is_refused_and_left_alone(tmp_path, content):
+    path = tmp_path / "t.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(TableError, match=r"t\.sqlite is damaged.*move the file away.*--table") as caught:
+        LatencyTable(path)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_damaged_in_the_middle(tmp_path, setting, measured):
+    path = tmp_path / "t.sqlite"
+    with LatencyTable(path) as table:
+        for i in range(200):
+            table.put(setting, f"network {i}", "design", measured)
+    data = bytearray(path.read_bytes())
+    data[8192:-4096] = bytes(len(data) - 4096 - 8192)
+    path.write_bytes(data)
+    with pytest.raises(TableError, match=r"t\.sqlite is damaged"):
+        LatencyTable(path)
+    assert path.read_bytes() == data
+
+
+def test_foreign_database_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "t.sqlite"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE customers (name TEXT)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(TableError, match=r"t\.sqlite is a database of something else \(table 'customers'\)"):
+        LatencyTable(path)
+    assert path.read_bytes() == before
+
+
+def test_empty_file_becomes_a_table(tmp_path, setting):
+    (tmp_path / "t.sqlite").touch()
+    with LatencyTable(tmp_path / "t.sqlite") as table:
+        assert table.rows(setting) == []
+
+
+def test_folder_in_place_of_a_file(tmp_path):
+    with pytest.raises(TableError, match="is not a file"):
+        LatencyTable(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(TableError, match="cannot be used"):
+        LatencyTable(tmp_path / "file" / "t.sqlite")
+
+
+def test_read_only_file(tmp_path):
+    """Through SQLite's own read-only mode, which holds for root too."""
+    path = tmp_path / "t.sqlite"
+    LatencyTable(path).close()
+    before = path.read_bytes()
+    with pytest.raises(TableError, match=r"t\.sqlite.* cannot be written; allow writing"):
+        LatencyTable(f"sqlite:///file:{path}?mode=ro&uri=true")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_read_only_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(TableError, match="--table"):
+            LatencyTable(tmp_path / "t.sqlite")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_unreachable_databases_and_bad_urls():
+    with pytest.raises(TableError, match="expected a file, or an SQLAlchemy URL"):
+        LatencyTable("://")
+    with pytest.raises(TableError, match="no driver"):
+        LatencyTable("nosuch://user:secret@host/db")
+    with pytest.raises(TableError) as caught:
+        LatencyTable("postgresql+psycopg://user:secret@127.0.0.1:1/db")
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_default_path_is_a_file_in_the_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_table_path().name == "latency.sqlite"
+    assert default_table_path().parent.name == "hwnas"

@@ -1,0 +1,208 @@
+"""The whole road on a small model: every command, twice, and through kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import hwnas
+from hwnas.cli.app import main
+
+OPTIONS = ["--seq-len", "16", "--networks", "8", "--holdout", "3"]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs `hwnas ...` in this process: exit code, standard output, standard error."""
+
+    def run(*words: Any) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hwnas", *map(str, words)])
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def training(tiny_folder: Path, tiny_csv: Path) -> list[str]:
+    """Options of `hwnas train` for the small model."""
+    return [
+        "--model", str(tiny_folder), "--train-file", str(tiny_csv), "--max-length", "16", "--batch-size", "16",
+        "--learning-rate", "0.003",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory, training: list[str]) -> Path:
+    """A folder with a finished run and its table, made by `hwnas run` in a process of its own."""
+    folder = tmp_path_factory.mktemp("walked")
+    subprocess.run(
+        [sys.executable, "-P", "-m", "hwnas", "run", str(folder / "run"), *training, *OPTIONS, "--max-steps", "60",
+         "--table", str(folder / "t.sqlite"), "--evaluations", "15", "--max-members", "4"],
+        check=True,
+    )  # fmt: skip
+    return folder
+
+
+def test_run_leaves_a_front_whose_members_are_measured_and_built(walked: Path) -> None:
+    (front_file,) = (walked / "run" / "search").glob("*/front.json")
+    assert {path.name for path in front_file.parent.iterdir()} == {"front.json", "front.csv", "front.png"}
+    front = json.loads(front_file.read_text())
+    assert 1 <= len(front["members"]) <= 4
+    assert len(front["points"]) == 15
+    for member in (*front["members"], front["unpruned"]):
+        assert member["latency"]["kind"] == "measured"
+        assert member["latency"]["n"] >= 60
+        assert member["latency"]["low"] <= member["latency"]["seconds"] <= member["latency"]["high"]
+        assert member["predicted_latency"]["kind"] == "predicted"
+    errors = [member["validation_error"] for member in front["members"]]
+    assert errors == sorted(errors, reverse=True)
+    engines = list((walked / "run" / "build" / "a10g-fp16").glob("*/model.engine"))
+    assert 1 <= len(engines) <= 3
+    assert not (walked / "run" / "checkpoints").exists()
+
+
+def test_a_built_member_is_loaded_by_one_call(walked: Path) -> None:
+    folder = next((walked / "run" / "build" / "a10g-fp16").iterdir())
+    model, tokenizer = hwnas.load(folder)
+    assert not model.training
+    with torch.no_grad():
+        logits = model(**tokenizer(["a good film", "the plot was sad"], padding=True, return_tensors="pt")).logits
+    assert logits.shape == (2, 2)
+    assert model.config.id2label == {0: "blame", 1: "praise"}
+
+
+def test_the_stations_again_do_nothing_twice(walked: Path, training: list[str], call: Callable[..., Any]) -> None:
+    run, table = walked / "run", ["--table", walked / "t.sqlite"]
+    code, out, err = call("train", run, *training, "--max-steps", 60, "--json")
+    assert code == 0, err
+    assert json.loads(out)["reused"]
+    code, out, err = call("profile", run, *OPTIONS, *table, "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["measured_now"] == 0
+    assert report["reused"] >= 8
+    (front_file,) = (run / "search").glob("latency*/front.json")
+    before = front_file.read_text()
+    search = ["search", run, *OPTIONS[:2], *table, "--evaluations", 15, "--max-members", 4]
+    code, out, err = call(*search, "--json")
+    assert code == 0, err
+    assert front_file.read_text() == before
+    assert json.loads(out) == json.loads(before)
+    engine = next((run / "build" / "a10g-fp16").glob("*/model.engine"))
+    made = engine.stat().st_mtime_ns
+    code, out, err = call("build", run, "--pick", "all", "--json")
+    assert code == 0, err
+    assert engine.stat().st_mtime_ns == made
+    assert any(member["manifest"]["reused"] for member in json.loads(out)["built"])
+
+
+@pytest.mark.parametrize("objective", ["parameters", "memory"])
+def test_other_objectives_share_the_evaluations(walked: Path, objective: str, call: Callable[..., Any]) -> None:
+    run = walked / "run"
+    code, out, err = call(
+        "search", run, "--objective", objective, *OPTIONS[:2], "--table", walked / "t.sqlite", "--evaluations", 15,
+        "--searcher", "regularized_evolution", "--max-members", 3, "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    front = json.loads(out)
+    assert front["about"]["objective"]["name"] == objective
+    assert all(member["latency"]["kind"] == "measured" for member in front["members"])
+    costs = [member["cost"] for member in sorted(front["members"], key=lambda member: member["validation_error"])]
+    assert costs == sorted(costs, reverse=True)
+    assert len(list((run / "search").glob("evaluations-*.jsonl"))) == 1
+
+
+def test_tables_for_people(walked: Path, call: Callable[..., Any]) -> None:
+    run = walked / "run"
+    code, out, _ = call(
+        "search", run, *OPTIONS[:2], "--table", walked / "t.sqlite", "--evaluations", 15, "--max-members", 4
+    )
+    assert code == 0
+    for word in ("val.", "test", "measured", "95% interval", "predicted", "speed-", "unpruned", "1.00x", "written to"):
+        assert word in out
+    code, out, _ = call("build", run, "--pick", "0", "--target", "cpu", "--precision", "fp32")
+    assert code == 0
+    assert "model.onnx (onnxruntime)" in " ".join(out.split())
+
+
+def test_picks_that_cannot_be(walked: Path, call: Callable[..., Any]) -> None:
+    run = walked / "run"
+    for words, said in (
+        (["--pick", "first"], "--pick first"),
+        (["--pick", "99"], "there is no 99"),
+        (["--max-latency", "0.000001"], "the fastest is member 0, measured at"),
+        (["--front", "nowhere"], "unknown search 'nowhere'"),
+        (["--seq-len", "1,16,64"], "positions for 40"),
+    ):
+        code, out, err = call("build", run, *words)
+        assert code == 2
+        assert out == ""
+        assert err.count("\n") == 1, err
+        assert said in err
+
+
+def kill_when(command: list[str], ready: Callable[[], bool], seconds: float = 120) -> None:
+    """Start a command and kill -9 it as soon as something holds; it must still run then."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + seconds
+    while not ready():
+        assert process.poll() is None, "the command ended before it could be killed"
+        assert time.monotonic() < end, "nothing to kill within the time"
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def table_rows(table: Path) -> int:
+    if not table.exists():
+        return 0
+    connection = sqlite3.connect(f"file:{table}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("SELECT count(*) FROM hwnas_measurements").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+    finally:
+        connection.close()
+
+
+def test_killed_three_times_the_run_ends_with_the_same_front(tmp_path: Path, training: list[str]) -> None:
+    """kill -9 during training, profiling and search; then an undisturbed run beside it, on the same table."""
+    table = tmp_path / "t.sqlite"
+
+    def command(name: str) -> list[str]:
+        return [
+            sys.executable, "-P", "-m", "hwnas", "run", str(tmp_path / name), *training, *OPTIONS, "--max-steps", "150",
+            "--table", str(table), "--evaluations", "120", "--max-members", "3", "--searcher", "regularized_evolution",
+        ]  # fmt: skip
+
+    run = tmp_path / "killed"
+    kill_when(command("killed"), lambda: any(run.glob("checkpoints/checkpoint-*/hwnas.json")))
+    assert not (run / "supernet").exists()
+    kill_when(command("killed"), (run / "supernet").exists)
+    evaluations = lambda: sum(path.read_bytes().count(b"\n") for path in run.glob("search/*.jsonl"))  # noqa: E731
+    kill_when(command("killed"), lambda: evaluations() > 10)
+    assert table_rows(table) >= 11
+    assert not any(run.glob("search/*/front.json"))
+    subprocess.run(command("killed"), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command("whole"), check=True, stdout=subprocess.DEVNULL)
+    (killed,) = run.glob("search/*/front.json")
+    (whole,) = (tmp_path / "whole").glob("search/*/front.json")
+    assert killed.read_text() == whole.read_text()
+    weights = [(tmp_path / name / "supernet" / "model.safetensors").read_bytes() for name in ("killed", "whole")]
+    assert weights[0] == weights[1]

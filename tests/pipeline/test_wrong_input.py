@@ -1,0 +1,215 @@
+"""Wrong input: one clear line on standard error, exit code 2, no traceback, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwnas.cli.app import main
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Runs `hwnas ...`, which must be refused; gives its one line."""
+
+    def run(*words: Any) -> str:
+        monkeypatch.setattr(sys, "argv", ["hwnas", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        lines = [line for line in captured.err.splitlines() if line and not line.startswith(("tokenise", "train "))]
+        assert end.value.code == 2, captured.err
+        assert captured.out == ""
+        assert len(lines) == 1, captured.err
+        assert lines[0].startswith("error: ")
+        return lines[0]
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["profile", "search", "build"])
+def test_unknown_target(refused: Refused, tmp_path: Path, command: str) -> None:
+    line = refused(command, tmp_path / "run", "--target", "a10h")
+    assert "unknown target 'a10h'; did you mean 'a10g'?" in line
+    assert "l40s" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_target_that_is_not_here(refused: Refused, tmp_path: Path) -> None:
+    line = refused("profile", "--target", "v100", "--table", tmp_path / "t.sqlite")
+    assert "v100" in line
+    assert "found the" in line
+    assert "hree ways out" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_task(refused: Refused, tmp_path: Path) -> None:
+    line = refused("train", tmp_path / "run", "--task", "sst3")
+    assert "unknown task 'sst3'; did you mean 'sst2'?" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_column(refused: Refused, tmp_path: Path, tiny_csv: Path, tiny_folder: Path) -> None:
+    line = refused("train", tmp_path / "run", "--model", tiny_folder, "--train-file", tiny_csv, "--text", "review")
+    assert "review" in line
+    assert "text, label" in line or ("text" in line and "label" in line)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_label_outside_the_set(refused: Refused, tmp_path: Path, tiny_csv: Path, tiny_folder: Path) -> None:
+    line = refused(
+        "train", tmp_path / "run", "--model", tiny_folder, "--train-file", tiny_csv, "--labels", "praise,scorn"
+    )
+    assert "'blame'" in line
+    assert "praise" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_family_without_an_adapter(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps({"model_type": "distilbert"}))
+    line = refused("train", tmp_path / "run", "--model", tmp_path / "model")
+    assert "'distilbert' have no adapter; there are adapters for bert, roberta" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_such_model(refused: Refused, tmp_path: Path) -> None:
+    line = refused("train", tmp_path / "run", "--model", tmp_path / "nowhere")
+    assert "does not exist" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_that_cannot_be_written(
+    refused: Refused, tmp_path: Path, tiny_csv: Path, tiny_folder: Path
+) -> None:
+    """A file stands where the folder should be: root may write into any folder, whatever its mode."""
+    (tmp_path / "file").write_text("")
+    line = refused("train", tmp_path / "file" / "run", "--model", tiny_folder, "--train-file", tiny_csv)
+    assert "cannot write to" in line
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_a_read_only_run_folder(refused: Refused, tmp_path: Path, tiny_csv: Path, tiny_folder: Path) -> None:
+    """What the system says of a read-only file system, which it says to root as well."""
+    folder = Path("/proc/self")
+    line = refused("train", folder / "run", "--model", tiny_folder, "--train-file", tiny_csv)
+    assert "cannot write to" in line
+    assert "run folder" in line
+
+
+def test_a_folder_with_something_else(refused: Refused, tmp_path: Path, tiny_csv: Path, tiny_folder: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    line = refused("train", tmp_path, "--model", tiny_folder, "--train-file", tiny_csv)
+    assert "holds something else" in line
+
+
+def test_a_corrupt_table(refused: Refused, tmp_path: Path) -> None:
+    table = tmp_path / "t.sqlite"
+    table.write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000)
+    line = refused("profile", "--table", table)
+    assert "t.sqlite" in line
+    assert table.read_bytes() == b"SQLite format 3\x00" + b"\xff" * 5000
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, tiny_csv: Path) -> Path:
+    """A run whose super-network is trained."""
+    from hwnas.pipeline.folder import DataSpec, RunFolder, RunSpec
+    from hwnas.pipeline.train import train_run
+    from hwnas.training.train import TrainOptions
+
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    data = DataSpec(task="reviews", train_file=str(tiny_csv))
+    train = TrainOptions(max_steps=2, batch_size=8)
+    train_run(RunFolder(folder), RunSpec(model=str(tiny_folder), data=data, max_length=16, train=train))
+    return folder
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    """A copy of that run, to be damaged."""
+    return Path(shutil.copytree(run, tmp_path / "copy"))
+
+
+def test_a_corrupt_super_network(refused: Refused, copy: Path, tmp_path: Path) -> None:
+    file = copy / "supernet" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    line = refused("search", copy, "--objective", "parameters", "--table", tmp_path / "t.sqlite")
+    assert "supernet is damaged" in line
+    assert "train again" in line
+
+
+def test_a_corrupt_run_file(refused: Refused, copy: Path, tmp_path: Path) -> None:
+    (copy / "run.json").write_text('{"schema": 1, "spec": {}}')
+    assert "run.json is damaged" in refused("search", copy, "--table", tmp_path / "t.sqlite")
+
+
+def test_other_options_for_the_same_folder(refused: Refused, run: Path, tiny_csv: Path, tiny_folder: Path) -> None:
+    words = ["train", run, "--model", tiny_folder, "--train-file", tiny_csv, "--max-length", 16, "--max-steps", 2]
+    line = refused(*words, "--batch-size", 4)
+    assert "batch-size 8, not 4" in line
+
+
+def test_data_that_have_changed(refused: Refused, copy: Path, tmp_path: Path, tiny_csv: Path) -> None:
+    shutil.copy(tiny_csv, tmp_path / "reviews.csv")
+    spec = json.loads((copy / "run.json").read_text())
+    spec["spec"]["data"]["train_file"] = str(tmp_path / "reviews.csv")
+    (copy / "run.json").write_text(json.dumps(spec))
+    with (tmp_path / "reviews.csv").open("a") as file:
+        file.write("one more,praise\n")
+    line = refused("search", copy, "--objective", "parameters", "--table", tmp_path / "t.sqlite")
+    assert "have changed" in line
+
+
+def test_a_search_without_a_profile(refused: Refused, run: Path, tmp_path: Path) -> None:
+    assert "hwnas profile" in refused("search", run, "--table", tmp_path / "t.sqlite")
+
+
+def test_stations_out_of_order(refused: Refused, run: Path, tmp_path: Path) -> None:
+    assert "hwnas train" in refused("search", tmp_path / "none", "--table", tmp_path / "t.sqlite")
+    assert "hwnas train" in refused("profile", tmp_path / "none", "--table", tmp_path / "t.sqlite")
+    assert "hwnas search" in refused("build", run)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--target", "h100"], "SM90"),
+        (["--target", "t4", "--precision", "fp32"], "fp16"),
+        (["--target", "t4", "--precision", "bf16"], "fp16"),
+        (["--precision", "fp12"], "fp12"),
+        (["--batch", "1,2"], "min,usual,max"),
+    ],
+)
+def test_builds_that_cannot_be(refused: Refused, run: Path, words: list[str], said: str) -> None:
+    assert said in refused("build", run, *words)
+    assert not (run / "build").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--searcher", "guess"], "random_search"),
+        (["run", "--objective", "beauty"], "latency, memory, parameters"),
+        (["run", "--build-target", "h200"], "SM90"),
+        (["run", "--smoke", "--max-steps", "3"], "--smoke"),
+        (["train", "--strategy", "fancy"], "full, standard"),
+        (["train", "--k", "-1"], "--k"),
+        (["train", "--test-file", "x.csv"], "--train-file"),
+        (["profile", "--threads", "1000"], "threads 1000"),
+        (["profile", "--precision", "int3"], "int3"),
+        (["profile", "--runtime", "abacus"], "onnxruntime"),
+        (["search", "--max-members", "2", "--target", "l4"], "l4"),
+    ],
+)
+def test_options_that_cannot_be(refused: Refused, tmp_path: Path, words: list[str], said: str) -> None:
+    assert said in refused(words[0], tmp_path / "run", *words[1:])
+    assert not (tmp_path / "run").exists()
