@@ -53,7 +53,9 @@ class RawTiming:
     """What the protocol saw of one network.
 
     Attributes:
-        rounds: One array of seconds per run for each round, in the order they ran.
+        rounds: One array of seconds per run for each round, in the order they ran; disturbed ones are left out at the end.
+        probes: For each round the longer of the two probes around its block, in seconds.
+        discarded: Rounds that were left out because the processor was disturbed.
         warmup_runs: Runs before the first timed one.
         flags: Names of what speaks against the numbers; see `docs/measuring.md`.
         load: Load average of the machine when the network's rounds began, None where it is not known.
@@ -61,6 +63,8 @@ class RawTiming:
     """
 
     rounds: list[Seconds] = field(default_factory=list)
+    probes: list[float] = field(default_factory=list)
+    discarded: int = 0
     warmup_runs: int = 0
     flags: tuple[str, ...] = ()
     load: float | None = None

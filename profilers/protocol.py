@@ -1,7 +1,13 @@
 """How networks are timed, and what is said about the times. `docs/measuring.md` explains it.
 
 Many networks are loaded at once and timed in turns: every round gives each network one short block of runs, in a new
-random order. A slow minute of the machine then hits all networks alike, and shows as a spread between rounds.
+random order, and there are many rounds, so that a machine's slow seconds hit all networks alike. All networks get the
+same number of rounds: a later round of some alone would be of another time.
+
+Around every block a short fixed computation is timed. Where it takes visibly longer than in the calm rounds of the same
+session, the processor was clocked down or shared, and the block is left out (as nvbench leaves out samples of a GPU
+whose clock has dropped). On a virtual machine with neighbours the medians of all blocks of one network differed by 10%
+between two halves of a session, those of the calm blocks by 1%.
 """
 
 from __future__ import annotations
@@ -17,9 +23,9 @@ import numpy as np
 
 from hwnas.errors import UsageError
 from hwnas.profilers.base import Failure, RawTiming, Runner, Seconds, first_line
-from hwnas.profilers.telemetry import CONTENDED_SHARE, Usage, clock_mhz, load_average, watch
+from hwnas.profilers.telemetry import CONTENDED_SHARE, Usage, clock_mhz, load_average, probe_seconds, watch
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 3
 """Raised whenever a change of this file changes what a number means; part of the key of every stored row."""
 
 _Key = TypeVar("_Key", bound=str)
@@ -30,26 +36,28 @@ class TimingProtocol:
     """The parameters of the protocol.
 
     Attributes:
-        rounds: Blocks of runs that every network gets at least.
-        max_rounds: Blocks after which a network whose interval is still wide is left as it is.
+        rounds: Rounds that are made at least.
+        max_rounds: Rounds after which networks whose interval is still wide are left as they are.
         runs: Runs in a block, unless they exceed `max_block_seconds`.
         block_seconds: A block goes on at least this long.
         max_block_seconds: No block is planned longer than this; slow networks get fewer runs (flag `few_runs`).
-        target: Half-width of the 95% interval, relative to the headline, at which a network is done.
+        target: Half-width of the 95% interval, relative to the headline, that ends the rounds once all reach it.
         warmup_window: Runs in a window of the warm-up.
         warmup_seconds: The warm-up ends here even if it has not settled (flag `unsettled`).
         settle: Relative difference of two windows' medians under which the warm-up has settled.
+        calm: A block is calm if the probes around it took at most this much longer than the session's 5th percentile.
     """
 
-    rounds: int = 6
-    max_rounds: int = 10
-    runs: int = 11
-    block_seconds: float = 0.1
+    rounds: int = 20
+    max_rounds: int = 40
+    runs: int = 3
+    block_seconds: float = 0.02
     max_block_seconds: float = 2.0
     target: float = 0.01
     warmup_window: int = 5
     warmup_seconds: float = 2.0
     settle: float = 0.01
+    calm: float = 0.1
 
     def key(self) -> str:
         """Text that names this protocol in a table's key: the version, and what differs from the defaults."""
@@ -178,6 +186,7 @@ def time_networks(
     *,
     seed: int = 0,
     notify: Callable[[int, int], None] | None = None,
+    probe: Callable[[], float] = probe_seconds,
 ) -> dict[_Key, RawTiming | Failure]:
     """Time networks in interleaved rounds.
 
@@ -186,9 +195,10 @@ def time_networks(
         protocol: The protocol's parameters.
         seed: Seed of the order within rounds.
         notify: Called between rounds with (rounds done, rounds planned).
+        probe: Seconds of the fixed computation that tells whether the processor is disturbed.
 
     Returns:
-        For each network its timing, or the failure that ended it.
+        For each network its timing, of its calm blocks alone if there are enough of them, or the failure that ended it.
     """
     results: dict[_Key, RawTiming | Failure] = {}
     planned: dict[_Key, int] = {}
@@ -212,17 +222,25 @@ def time_networks(
             timing = results[key]
             assert isinstance(timing, RawTiming)
             try:
+                before = probe()
                 timing.rounds.append(_block(runners[key], planned[key], usages[key]))
+                timing.probes.append(max(before, probe()))
             except Exception as error:
                 results[key] = Failure("run", first_line(error))
         done += 1
-        active = [key for key in active if _goes_on(results[key], protocol)]
-        if done >= protocol.rounds and active:
-            total = protocol.max_rounds
+        active = [key for key in active if isinstance(results[key], RawTiming)]
+        if done >= protocol.rounds:
+            limit = _limit(results, protocol)
+            if done >= protocol.max_rounds or not any(_restless(results[key], limit, protocol) for key in active):
+                active = []
+            else:
+                total = protocol.max_rounds
         if notify is not None:
             notify(done, total if active else done)
+    limit = _limit(results, protocol)
     for key, result in results.items():
         if isinstance(result, RawTiming):
+            result.flags += _leave_out(result, limit, protocol)
             result.flags += _flags(result, planned[key], usages[key], protocol)
     return results
 
@@ -234,13 +252,32 @@ def _block(runner: Runner, runs: int, usage: Usage) -> Seconds:
         return runner.run(runs)
 
 
-def _goes_on(result: RawTiming | Failure, protocol: TimingProtocol) -> bool:
-    if isinstance(result, Failure):
+def _limit(results: Mapping[_Key, RawTiming | Failure], protocol: TimingProtocol) -> float:
+    """The longest probe of a calm block, in seconds."""
+    probes = [probe for result in results.values() if isinstance(result, RawTiming) for probe in result.probes]
+    return float(np.quantile(probes, 0.05)) * (1 + protocol.calm) if probes else math.inf
+
+
+def _calm(timing: RawTiming, limit: float) -> list[Seconds]:
+    return [block for block, probe in zip(timing.rounds, timing.probes, strict=True) if probe <= limit]
+
+
+def _restless(result: RawTiming | Failure, limit: float, protocol: TimingProtocol) -> bool:
+    """Whether a network wants more rounds: it has too few calm blocks, or they do not agree yet."""
+    if not isinstance(result, RawTiming):
         return False
-    done = len(result.rounds)
-    if done < protocol.rounds:
-        return True
-    return done < protocol.max_rounds and summarise(result.rounds).half_width > protocol.target
+    calm = _calm(result, limit)
+    return len(calm) < protocol.rounds // 2 or summarise(calm).half_width > protocol.target
+
+
+def _leave_out(timing: RawTiming, limit: float, protocol: TimingProtocol) -> tuple[str, ...]:
+    """Drop the blocks that were disturbed, unless too few would be left: then all stay, and a flag says so."""
+    calm = _calm(timing, limit)
+    if len(calm) < max(1, protocol.rounds // 4):
+        return ("disturbed",)
+    timing.discarded = len(timing.rounds) - len(calm)
+    timing.rounds = calm
+    return ()
 
 
 def _flags(timing: RawTiming, runs: int, usage: Usage, protocol: TimingProtocol) -> tuple[str, ...]:

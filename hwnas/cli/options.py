@@ -72,7 +72,15 @@ StrategyName = Annotated[str, _option("--strategy", help="Super-network strategy
 Epochs = Annotated[float, _option("--epochs", help="Passes over the training examples.", panel=_TRAIN)]
 MaxSteps = Annotated[int | None, _option("--max-steps", help="Train so many steps instead.", panel=_TRAIN)]
 BatchSize = Annotated[int, _option("--batch-size", help="Examples in a training step.", panel=_TRAIN)]
-LearningRate = Annotated[float, _option("--learning-rate", help="Peak learning rate of AdamW.", panel=_TRAIN)]
+LearningRate = Annotated[
+    float | None,
+    _option(
+        "--learning-rate",
+        help="Peak learning rate of AdamW. [default: 4e-4 up to a hidden size of 512, 5e-5 above]",
+        panel=_TRAIN,
+        show_default=False,
+    ),
+]
 RandomNetworks = Annotated[int, _option("--k", help="Random sub-networks in a step of 'full'.", panel=_TRAIN)]
 Temperature = Annotated[float, _option("--temperature", help="Temperature of the distillation.", panel=_TRAIN)]
 

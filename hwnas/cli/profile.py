@@ -22,7 +22,7 @@ def profile(
     seq_len: options.SequenceLength = 128,
     threads: options.Threads = 1,
     table: options.Table = None,
-    networks: options.Networks = 24,
+    networks: options.Networks = 18,
     holdout: options.Holdout = 10,
     seed: options.Seed = 0,
     as_json: options.Json = False,

@@ -14,7 +14,7 @@ def search(
     searcher: options.SearcherName = "random_search",
     evaluations: options.Evaluations = 100,
     examples: options.Examples = 512,
-    max_members: options.MaxMembers = 12,
+    max_members: options.MaxMembers = 10,
     target: options.TargetName = "cpu",
     runtime: options.Runtime = "onnxruntime",
     precision: options.Precision = "fp32",

@@ -22,6 +22,7 @@ from hwnas.compile.manifest import git_commit
 from hwnas.errors import HwnasError, ProfilerError, UsageError
 from hwnas.latency.networks import Exporter, Network
 from hwnas.latency.records import Measured, Setting, network_key
+from hwnas.latency.scratch import exported, network_path, peak_memory, scratch_folder
 from hwnas.latency.table import LatencyTable
 from hwnas.models import get_family
 from hwnas.profilers import (
@@ -43,8 +44,8 @@ from hwnas.spaces.architecture import Architecture
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total); the stages are `"export"` (networks) and `"time"` (rounds)."""
 
-GROUP = 12
-"""Most new networks that are loaded and timed together."""
+GROUP = 48
+"""Most new networks that are loaded and timed together, if memory and disk have room for so many."""
 
 DRIFT = 0.03
 """Relative change of the anchor from which the rows of a group are flagged `drift`."""
@@ -184,19 +185,19 @@ class _Job:
         """Export, load and time one group and store its rows; the anchor's row is stored only if there is none."""
         known = self.table.get(self.setting, self.anchor)
         results: dict[str, Measured | Failure] = {}
-        with tempfile.TemporaryDirectory(prefix="hwnas-", ignore_cleanup_errors=True) as folder:
+        given = any(item.module is not None for item in items.values())
+        about = f"{self.setting.key()} {self.seed} {self.config.to_json_string(use_diff=False)} {hwnas.__version__}"
+        with scratch_folder(None if given else self.table.path, about) as folder:
             networks, memory = {}, {}
             with ThreadPoolExecutor(1) as pool:  # memory does not mind what runs beside it; times do, and come later
                 for number, (key, item) in enumerate(items.items()):
-                    exported = self._export(item, Path(folder) / f"{number}.onnx")
-                    if isinstance(exported, Failure):
-                        results[key] = exported
+                    made = self._export(item, network_path(folder, key))
+                    if isinstance(made, Failure):
+                        results[key] = made
                     else:
-                        networks[key] = exported
+                        networks[key] = made
                         if key != self.anchor or known is None:
-                            memory[key] = pool.submit(
-                                measure_memory, exported.path, self.setting.runtime, self.workload
-                            )
+                            memory[key] = pool.submit(self._memory, made.path)
                     self.progress("export", min(before + number + 1, total), total)
             timings = self._time(networks, index, groups)
         flags = self._drift(timings.get(self.anchor), known)
@@ -217,11 +218,16 @@ class _Job:
 
     def _export(self, item: Wanted, path: Path) -> Network | Failure:
         try:
-            return self.exporter.export(item.arch, path, module=item.module)
+            return exported(path, lambda place: self.exporter.export(item.arch, place, module=item.module))
         except UsageError:
             raise
         except HwnasError as error:
             return Failure("export", first_line(error))
+
+    def _memory(self, path: Path) -> int | Failure:
+        found = peak_memory(path, lambda: measure_memory(path, self.setting.runtime, self.workload))
+        assert isinstance(found, int | Failure)
+        return found
 
     def _time(self, networks: dict[str, Network], index: int, groups: int) -> dict[str, RawTiming | Failure]:
         results: dict[str, RawTiming | Failure] = {}

@@ -119,7 +119,7 @@ def profile_model(
     *,
     spaces: Sequence[str] = ("small", "layer"),
     seed: int = 0,
-    max_networks: int = 24,
+    max_networks: int = 18,
     holdout: int = 10,
     progress: Progress | None = None,
 ) -> ProfileReport:

@@ -180,6 +180,11 @@ class LatencyTable:
         return Fit(**{**values, "design": tuple(row["design"]), "holdout": tuple(row["holdout"])})
 
     @property
+    def path(self) -> Path | None:
+        """The file of the table; None if it is in a database."""
+        return self._path
+
+    @property
     def _is_sqlite(self) -> bool:
         return self._url.get_backend_name() == "sqlite"
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hwnas.spaces.architecture import Dimensions
+from hwnas.models.dimensions import Dimensions
 
 
 class PassFirst(nn.Module):

@@ -56,7 +56,7 @@ class SearchOptions:
     searcher: str = "random_search"
     evaluations: int = 100
     examples: int = 512
-    max_members: int = 12
+    max_members: int = 10
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from hwnas.search.front import write_at_once
 from hwnas.spaces import Space, get_space
 from hwnas.tasks import TaskData, batches, encode
 from hwnas.training.pretrained import load_config, load_pretrained
-from hwnas.training.train import train_supernet
+from hwnas.training.train import default_learning_rate, train_supernet
 
 Progress = Callable[[str, int, int, str], None]
 """Called with (stage, done, in all, short text)."""
@@ -106,6 +106,8 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
         "examples": {"train": len(task.train), "validation": len(task.validation), "test": len(task.test)},
         "strategy": spec.train.strategy,
         "steps": spec.train.steps(len(dataset)),
+        "batch_size": spec.train.batch_size,
+        "learning_rate": spec.train.learning_rate or default_learning_rate(model.config),
         "seconds_of_last_start": round(seconds, 2),
         "last_loss": None if math.isnan(loss) else loss,
         "validation_error": errors,

@@ -11,28 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hwnas.errors import UsageError
+from hwnas.models.dimensions import Dimensions
 
 Kept = int | tuple[int, ...]
 """Heads or units that one layer keeps: an int n is the first n, a tuple names indices in rising order."""
-
-
-@dataclass(frozen=True)
-class Dimensions:
-    """Sizes of a super-network.
-
-    Attributes:
-        layers: Number of encoder layers.
-        heads: Attention heads per layer.
-        units: Feed-forward units per layer.
-        head_size: Width of one head.
-        hidden_size: Width of the residual stream.
-    """
-
-    layers: int
-    heads: int
-    units: int
-    head_size: int
-    hidden_size: int
 
 
 def normalise(kept: int | Iterable[int]) -> Kept:

@@ -18,7 +18,9 @@ from hwnas.latency.profile import make_setting
 from hwnas.latency.records import Measured, Setting
 from hwnas.profilers import TimingProtocol
 
-FAST = TimingProtocol(rounds=2, max_rounds=2, runs=2, block_seconds=0.0, warmup_window=1, warmup_seconds=0.01)
+FAST = TimingProtocol(
+    rounds=2, max_rounds=2, runs=2, block_seconds=0.0, warmup_window=1, warmup_seconds=0.01, calm=1e9
+)  # fmt: skip
 SIZES = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_labels": 3}
 
 

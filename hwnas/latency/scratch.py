@@ -1,0 +1,72 @@
+"""Exported networks that wait to be timed; they outlive a process that is killed, so that the next one goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hwnas.latency.networks import Network
+
+_NOTE = ".json"
+
+
+@contextmanager
+def scratch_folder(beside: Path | None, about: str) -> Iterator[Path]:
+    """A folder for exported networks, removed when its work is done.
+
+    Args:
+        beside: A table's file: the folder is made next to it and stays if the work is cut short. None for a temporary
+            folder, which does not stay.
+        about: What the networks in it have in common; other work gets another folder.
+    """
+    if beside is None:
+        with tempfile.TemporaryDirectory(prefix="hwnas-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+        return
+    digest = hashlib.sha256(about.encode()).hexdigest()[:12]
+    place = beside.with_name(f"{beside.name}.networks-{digest}")
+    place.mkdir(parents=True, exist_ok=True)
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def network_path(folder: Path, key: str) -> Path:
+    """The file of a network."""
+    return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.onnx"
+
+
+def exported(path: Path, export: Callable[[Path], Network]) -> Network:
+    """The network in a file, exported unless a process before this one has done so.
+
+    Args:
+        path: Its file.
+        export: Writes it to another path.
+    """
+    note = path.with_suffix(_NOTE)
+    if path.exists() and note.exists():
+        return Network(path, **json.loads(note.read_text()))
+    unfinished = path.with_suffix(".part.onnx")
+    made = export(unfinished)
+    facts = {"weight_bytes": made.weight_bytes, "traced": made.traced}
+    note.write_text(json.dumps(facts))
+    os.replace(unfinished, path)
+    return Network(path, **facts)
+
+
+def peak_memory(path: Path, measure: Callable[[], object]) -> object:
+    """The peak memory noted beside a file, else measured and noted; failures are not noted."""
+    note = path.with_suffix(".memory")
+    if note.exists():
+        return int(note.read_text())
+    found = measure()
+    if isinstance(found, int):
+        temporary = note.with_suffix(".memory.part")
+        temporary.write_text(str(found))
+        os.replace(temporary, note)
+    return found
