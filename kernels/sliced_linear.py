@@ -42,7 +42,8 @@ def sliced_linear(
     """
     if rows is None and columns is None:
         return functional.linear(x, weight, bias)
-    result: torch.Tensor = _SlicedLinear.apply(x, weight, bias, rows, columns)
+    apply: Any = _SlicedLinear.apply
+    result: torch.Tensor = apply(x, weight, bias, rows, columns)
     return result
 
 

@@ -53,7 +53,7 @@ class RawTiming:
     """What the protocol saw of one network.
 
     Attributes:
-        rounds: One array of seconds per run for each round, in the order they ran; disturbed ones are left out at the end.
+        rounds: One array of seconds per run for each round, in order; disturbed ones are left out at the end.
         probes: For each round the longer of the two probes around its block, in seconds.
         discarded: Rounds that were left out because the processor was disturbed.
         warmup_runs: Runs before the first timed one.

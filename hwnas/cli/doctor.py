@@ -28,6 +28,7 @@ ENABLES: dict[str, str] = {
     "search": "the search, and BoTorch and pymoo for further searchers (in a later version)",
     "hub": "GLUE tasks from the Hugging Face hub",
     "parquet": "data files in Parquet",
+    "postgres": "latency tables in PostgreSQL",
     "tensorrt-rtx": "engines for NVIDIA GPUs, built with no GPU here",
     "tensorrt": "full TensorRT engines, built on the GPU they are for",
     "nvidia": "detection of NVIDIA GPUs",

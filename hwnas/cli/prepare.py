@@ -64,8 +64,9 @@ def quiet() -> None:
     import logging
     import warnings
 
-    from transformers.utils import logging as transformers_logging
+    from transformers import utils
 
+    transformers_logging: Any = utils.logging
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     for name in ("syne_tune", "matplotlib", "torch.onnx", "onnxscript", "accelerate"):

@@ -79,17 +79,21 @@ def holdout_table(report: ProfileReport) -> Table:
 
 def build_table(built: list[Built], root: Path) -> Table:
     """What was built, and where."""
-    table = _table("Built")
+    place = built[0].folder.parent
+    table = _table(f"Built in {place.relative_to(root) if place.is_relative_to(root) else place}")
     table.add_column("#", justify="right")
-    for name in ("folder", "engine", "size [MB]", "against PyTorch", "state"):
-        table.add_column(name, justify="right" if name.startswith("size") else "left", overflow="fold")
+    table.add_column("folder", overflow="fold")
+    table.add_column("engine")
+    table.add_column("size\n[MB]", justify="right")
+    table.add_column("ONNX against\nPyTorch")
+    table.add_column("state")
     for member in built:
         engine, checked = member.manifest["engine"], member.manifest["verification"]
         table.add_row(
             str(member.index),
-            str(member.folder.relative_to(root) if member.folder.is_relative_to(root) else member.folder),
+            member.folder.name,
             f"{engine['file']} ({engine['runtime']})",
-            f"{engine.get('size_bytes', 0) / 1e6:.1f}",
+            f"{engine['bytes'] / 1e6:.1f}",
             f"max error {checked['max_abs_error']:.1e}",
             "kept" if member.manifest["reused"] else "new",
         )

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hwnas.latency.networks import Network
@@ -53,10 +54,9 @@ def exported(path: Path, export: Callable[[Path], Network]) -> Network:
         return Network(path, **json.loads(note.read_text()))
     unfinished = path.with_suffix(".part.onnx")
     made = export(unfinished)
-    facts = {"weight_bytes": made.weight_bytes, "traced": made.traced}
-    note.write_text(json.dumps(facts))
+    note.write_text(json.dumps({"weight_bytes": made.weight_bytes, "traced": made.traced}))
     os.replace(unfinished, path)
-    return Network(path, **facts)
+    return replace(made, path=path)
 
 
 def peak_memory(path: Path, measure: Callable[[], object]) -> object:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,16 +123,18 @@ class _Steps:
 
 
 def _name(front: Front, index: int) -> str:
-    """Folder of a member: its shape, so that it stays the same when the front gets other members."""
-    parts = [f"{heads}h{units}u" for heads, units in front.members[index].architecture.shape]
-    folded: list[tuple[int, str]] = []
-    for part in parts:
-        if folded and folded[-1][1] == part:
-            folded[-1] = (folded[-1][0] + 1, part)
-        else:
-            folded.append((1, part))
-    layers = "-".join(str(layer) for layer in front.members[index].architecture.kept_layers)
-    return "_".join(f"{times}x{part}" for times, part in folded)[:80] + f"_layers-{layers}"
+    """Folder of a member: its shape and its layers, so that it stays the same when the front gets other members."""
+    arch = front.members[index].architecture
+    shape = [
+        f"{len(list(group))}x{heads}h{units}u" for (heads, units), group in itertools.groupby(arch.shape)
+    ]  # fmt: skip
+    layers = arch.kept_layers
+    first = layers == tuple(range(len(layers)))
+    kept = "" if first else "_layers-" + "-".join(str(layer) for layer in layers)
+    indexed = any(not isinstance(kept_of, int) for kept_of in (*arch.heads, *arch.units))
+    # Which heads and units were chosen does not fit into a name.
+    chosen = "_" + hashlib.sha256(json.dumps(arch.to_json()).encode()).hexdigest()[:8] if indexed else ""
+    return "_".join(shape) + kept + chosen
 
 
 def _numbers(front: Front, index: int) -> Numbers:

@@ -56,7 +56,8 @@ def build_extracted(config: Any, arch: Architecture) -> nn.Module:
     config = copy.deepcopy(config)
     if hasattr(config, CONFIG_KEY):
         delattr(config, CONFIG_KEY)
-    module: nn.Module = AutoModelForSequenceClassification.from_config(config)
+    build: Any = AutoModelForSequenceClassification.from_config
+    module: nn.Module = build(config)
     _shrink(module, arch)
     return module.eval()
 

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from hwnas.models import get_family
+from hwnas.models.dimensions import Dimensions
 from hwnas.models.family import Family
-from hwnas.spaces.architecture import Architecture, Dimensions, Kept, count, indices
+from hwnas.spaces.architecture import Architecture, Kept, count, indices
 
 Index = int | torch.Tensor | None
 """Rows or columns as `kernels.sliced_linear` takes them."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hwnas.errors import UnknownNameError
-from hwnas.spaces.architecture import Architecture, Dimensions, Kept
+from hwnas.models.dimensions import Dimensions
+from hwnas.spaces.architecture import Architecture, Kept
 from hwnas.spaces.base import Space
 from hwnas.spaces.layer import LayerSpace
 from hwnas.spaces.small import SmallSpace

@@ -137,4 +137,7 @@ class Architecture:
                 parts[-1] = (parts[-1][0] + 1, pair)
             else:
                 parts.append((1, pair))
-        return " + ".join(f"{times} x ({heads} heads, {units} units)" for times, (heads, units) in parts)
+        return " + ".join(
+            f"{times} x ({heads} head{'s' * (heads != 1)}, {units} unit{'s' * (units != 1)})"
+            for times, (heads, units) in parts
+        )

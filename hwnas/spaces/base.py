@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hwnas.errors import UsageError
-from hwnas.spaces.architecture import Architecture, Dimensions
+from hwnas.models.dimensions import Dimensions
+from hwnas.spaces.architecture import Architecture
 
 
 class Space(ABC):

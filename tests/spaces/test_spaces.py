@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas.errors import UnknownNameError, UsageError
-from hwnas.spaces import get_space, space_names
-from hwnas.spaces.architecture import Architecture, Dimensions
+from hwnas.spaces import Architecture, Dimensions, get_space, space_names
 
 DIMENSIONS = Dimensions(layers=4, heads=3, units=5, head_size=2, hidden_size=6)
 
