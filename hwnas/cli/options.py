@@ -76,7 +76,7 @@ LearningRate = Annotated[
     float | None,
     _option(
         "--learning-rate",
-        help="Peak learning rate of AdamW. [default: 4e-4 up to a hidden size of 512, 5e-5 above]",
+        help="Peak learning rate of AdamW. [default: by width of the model and number of steps, 5e-5 to 4e-4]",
         panel=_TRAIN,
         show_default=False,
     ),

@@ -91,7 +91,7 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
         )
     except OSError as error:
         raise RunFolderError(f"cannot write to {folder.checkpoints} ({error.strerror}).") from error
-    seconds = time.perf_counter() - start
+    seconds, steps = time.perf_counter() - start, spec.train.steps(len(dataset))
     model.eval()
     data = list(batches(held, tokenizer, EVALUATION_BATCH))
     ends = {"largest": space.largest(), "middle": space.middle(), "smallest": space.smallest()}
@@ -105,9 +105,9 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
         "metric": task.metric,
         "examples": {"train": len(task.train), "validation": len(task.validation), "test": len(task.test)},
         "strategy": spec.train.strategy,
-        "steps": spec.train.steps(len(dataset)),
+        "steps": steps,
         "batch_size": spec.train.batch_size,
-        "learning_rate": spec.train.learning_rate or default_learning_rate(model.config),
+        "learning_rate": spec.train.learning_rate or default_learning_rate(model.config, steps),
         "seconds_of_last_start": round(seconds, 2),
         "last_loss": None if math.isnan(loss) else loss,
         "validation_error": errors,

@@ -157,16 +157,17 @@ def test_picks_that_cannot_be(walked: Path, call: Callable[..., Any]) -> None:
         assert said in err
 
 
-def kill_when(command: list[str], ready: Callable[[], bool], seconds: float = 120) -> None:
+def kill_when(command: list[str], ready: Callable[[], bool], seconds: float = 180) -> None:
     """Start a command and kill -9 it as soon as something holds; it must still run then."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + seconds
-    while not ready():
-        assert process.poll() is None, "the command ended before it could be killed"
-        assert time.monotonic() < end, "nothing to kill within the time"
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + seconds
+        while not ready():
+            if process.poll() is not None or time.monotonic() > end:
+                process.kill()
+                pytest.fail("the command ended, or had nothing to be killed in, before it could be killed")
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
 
 
 def table_rows(table: Path) -> int:
@@ -183,26 +184,31 @@ def table_rows(table: Path) -> int:
 
 def test_killed_three_times_the_run_ends_with_the_same_front(tmp_path: Path, training: list[str]) -> None:
     """kill -9 during training, profiling and search; then an undisturbed run beside it, on the same table."""
-    table = tmp_path / "t.sqlite"
+    table, run, whole = tmp_path / "t.sqlite", tmp_path / "killed", tmp_path / "whole"
+    hwnas_command = [sys.executable, "-P", "-m", "hwnas"]
+    train = [*training, "--max-steps", "150"]
+    search = [
+        *OPTIONS[:2], "--table", str(table), "--evaluations", "120", "--max-members", "2",
+        "--searcher", "regularized_evolution",
+    ]  # fmt: skip
+    command = [
+        *hwnas_command, "run", str(run), *train, *search, *OPTIONS[2:], "--build-target", "cpu",
+        "--build-precision", "fp32",
+    ]  # fmt: skip
 
-    def command(name: str) -> list[str]:
-        return [
-            sys.executable, "-P", "-m", "hwnas", "run", str(tmp_path / name), *training, *OPTIONS, "--max-steps", "150",
-            "--table", str(table), "--evaluations", "120", "--max-members", "3", "--searcher", "regularized_evolution",
-        ]  # fmt: skip
-
-    run = tmp_path / "killed"
-    kill_when(command("killed"), lambda: any(run.glob("checkpoints/checkpoint-*/hwnas.json")))
+    kill_when(command, lambda: any(run.glob("checkpoints/checkpoint-*/hwnas.json")))
     assert not (run / "supernet").exists()
-    kill_when(command("killed"), (run / "supernet").exists)
-    evaluations = lambda: sum(path.read_bytes().count(b"\n") for path in run.glob("search/*.jsonl"))  # noqa: E731
-    kill_when(command("killed"), lambda: evaluations() > 10)
+    kill_when(command, lambda: any(tmp_path.glob("t.sqlite.networks-*/*.memory")))
+    assert table_rows(table) == 0
+    kill_when(command, lambda: sum(path.read_bytes().count(b"\n") for path in run.glob("search/*.jsonl")) > 10)
     assert table_rows(table) >= 11
     assert not any(run.glob("search/*/front.json"))
-    subprocess.run(command("killed"), check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(command("whole"), check=True, stdout=subprocess.DEVNULL)
-    (killed,) = run.glob("search/*/front.json")
-    (whole,) = (tmp_path / "whole").glob("search/*/front.json")
-    assert killed.read_text() == whole.read_text()
-    weights = [(tmp_path / name / "supernet" / "model.safetensors").read_bytes() for name in ("killed", "whole")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert any(run.glob("build/cpu-fp32/*/manifest.json"))
+
+    subprocess.run([*hwnas_command, "train", str(whole), *train], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*hwnas_command, "search", str(whole), *search], check=True, stdout=subprocess.DEVNULL)
+    fronts = [next(folder.glob("search/*/front.json")).read_text() for folder in (run, whole)]
+    assert fronts[0] == fronts[1]
+    weights = [(folder / "supernet" / "model.safetensors").read_bytes() for folder in (run, whole)]
     assert weights[0] == weights[1]

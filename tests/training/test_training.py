@@ -21,7 +21,7 @@ from hwnas.spaces import Space, get_space
 from hwnas.tasks import EncodedDataset
 from hwnas.training.losses import distillation_loss, task_loss
 from hwnas.training.strategy import get_strategy, strategy_names
-from hwnas.training.train import TrainOptions, train_supernet
+from hwnas.training.train import TrainOptions, default_learning_rate, train_supernet
 from hwnas.training.trainer import LengthGroupedSampler, SuperNetTrainer, latest_checkpoint
 
 
@@ -147,7 +147,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_training as t
 from conftest import make_tiny
-from hwnas.training.train import TrainOptions, train_supernet
+from hwnas.training.train import TrainOptions, default_learning_rate, train_supernet
 model = make_tiny("bert")
 stop = int(sys.argv[2])
 def progress(done, total, text):
@@ -213,3 +213,13 @@ def test_a_damaged_checkpoint_is_one_clear_error(
         train_supernet(
             model, Tokenizer(), data(), space_of(model), TrainOptions(max_steps=25), tmp_path / "copy", regression=False
         )
+
+
+@pytest.mark.parametrize(
+    ("width", "steps", "rate"),
+    [(384, 100, 4e-4), (384, 400, 4e-4), (384, 800, 2e-4), (384, 10**5, 5e-5), (768, 9, 5e-5)],
+)
+def test_the_default_rate_follows_width_and_steps(width: int, steps: int, rate: float) -> None:
+    from transformers import BertConfig
+
+    assert default_learning_rate(BertConfig(hidden_size=width), steps) == pytest.approx(rate)
