@@ -78,7 +78,7 @@ def default_learning_rate(config: Any, steps: int) -> float:
 
     5e-5 above a hidden size of 512, such as BERT-base's. Narrow models, such as MiniLM, take more, and short trainings
     need it for the sub-networks to learn anything: 4e-4 up to 400 steps, then falling as 400 / steps, down to 5e-5.
-    MiniLM trained for 1,800 steps at 4e-4 on SST-2 lost what it knew: the whole network was no better than the smallest.
+    MiniLM trained for 1,800 steps at 4e-4 on SST-2 was, as a whole, no better than its smallest sub-network.
     """
     if int(config.hidden_size) > 512:
         return 5e-5
