@@ -56,27 +56,26 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
         DataError, ModelError, CheckpointError, UsageError: See the stations' parts.
     """
     say = progress or _silent
-    load_config(spec.model)  # a model that cannot be used is refused before anything is written
+    # Whatever cannot be used is refused before anything is written.
+    config = load_config(spec.model)
+    space = get_space(spec.space, get_family(config).dimensions(config))
     folder.check(spec)
     if folder.supernet.is_dir():
         return load_supernet(folder)
     task = spec.data.load(spec.seed)
-    folder.begin(spec, task.fingerprint())
     import torch
     from transformers import set_seed
 
     from hwnas.training.evaluate import evaluate_error
-    from hwnas.training.trainer import seal
 
     set_seed(spec.seed)
     model, tokenizer = load_pretrained(
         spec.model, num_labels=task.num_labels, regression=task.is_regression, label_names=task.label_names
     )
-    family = get_family(model.config)
-    space = get_space(spec.space, family.dimensions(model.config))
     say("tokenise", 0, 1, "")
     dataset = encode(task.train, tokenizer, spec.max_length, regression=task.is_regression)
     held = encode(task.validation, tokenizer, spec.max_length, regression=task.is_regression)
+    folder.begin(spec, task.fingerprint())
     start = time.perf_counter()
     try:
         loss = train_supernet(
@@ -113,14 +112,7 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
         "validation_error": errors,
         "threads": torch.get_num_threads(),
     }
-    temporary = folder.path / ".supernet.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    write_at_once(temporary / RECORD, json.dumps(record, indent=1) + "\n")
-    seal(temporary)
-    os.rename(temporary, folder.supernet)
-    shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    _store(folder, model, tokenizer, record)
     # As read from the disk, so that what follows now is what follows when the run is gone on with.
     return replace(load_supernet(folder), reused=False)
 
@@ -151,6 +143,23 @@ def load_supernet(folder: RunFolder) -> SuperNet:
         ) from error
     space = get_space(spec.space, get_family(model.config).dimensions(model.config))
     return SuperNet(model, tokenizer, space, _weights(folder), record, reused=True)
+
+
+def _store(folder: RunFolder, model: Any, tokenizer: Any, record: dict[str, Any]) -> None:
+    """Write the trained super-network, so that it is there whole or not at all."""
+    from hwnas.training.trainer import seal
+
+    temporary = folder.path / ".supernet.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        write_at_once(temporary / RECORD, json.dumps(record, indent=1) + "\n")
+        seal(temporary)
+        os.rename(temporary, folder.supernet)
+    except OSError as error:
+        raise RunFolderError(f"cannot write to {folder.path} ({error.strerror or error}).") from error
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
 
 
 def load_data(folder: RunFolder) -> TaskData:

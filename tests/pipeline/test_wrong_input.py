@@ -81,6 +81,16 @@ def test_a_family_without_an_adapter(refused: Refused, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"), [(["--space", "huge"], "layer, small"), (["--max-length", "1000"], "expected 8 to 40 tokens")]
+)
+def test_a_training_that_cannot_be_leaves_nothing(
+    refused: Refused, tmp_path: Path, tiny_csv: Path, tiny_folder: Path, words: list[str], said: str
+) -> None:
+    assert said in refused("train", tmp_path / "run", "--model", tiny_folder, "--train-file", tiny_csv, *words)
+    assert not (tmp_path / "run").exists()
+
+
 def test_no_such_model(refused: Refused, tmp_path: Path) -> None:
     line = refused("train", tmp_path / "run", "--model", tmp_path / "nowhere")
     assert "does not exist" in line
