@@ -26,7 +26,9 @@ from _common import Row, Unit, by_setting, describe_setting, make_units, parse, 
 from rich.console import Console
 from rich.table import Table
 
+from hwnas.bench.statistics import REFERENCE, quantile_normalise
 from hwnas.errors import UsageError
+from hwnas.search.hypervolume import hypervolume
 
 NAME = "ablation"
 TASKS = ("mrpc", "sst2")
@@ -37,7 +39,6 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "hidden": {"hidden_weight": 1.0},
     "attention": {"attention_weight": 1.0},
 }
-REFERENCE = (2.0, 2.0)
 
 
 def changes(variant: str) -> dict[str, Any]:
@@ -73,37 +74,16 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def quantiles(values: np.ndarray) -> np.ndarray:
-    """Each value's place among all, from 0 for the smallest to 1 for the largest; equals share their mean place.
-
-    Args:
-        values: (n,).
-
-    Returns:
-        (n,).
-    """
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    if len(counts) == 1:
-        return np.zeros(len(values))
-    ends = np.cumsum(counts)
-    places = (ends - counts + ends - 1) / 2 / (len(values) - 1)
-    places[0], places[-1] = 0.0, 1.0
-    normalised: np.ndarray = places[inverse]
-    return normalised
-
-
 def hypervolumes(rows: Sequence[dict[str, str]]) -> dict[str, dict[str, float]]:
     """Hypervolume by variant and seed, of the rows of one setting."""
-    import moocore
-
     values = np.array([[float(row["validation_error"]), float(row["parameters"])] for row in rows])
-    points = np.stack([quantiles(values[:, 0]), quantiles(values[:, 1])], axis=1)
+    (points,) = quantile_normalise([values])
     members: dict[tuple[str, str], list[int]] = {}
     for index, row in enumerate(rows):
         members.setdefault((row["variant"], row["seed"]), []).append(index)
     found: dict[str, dict[str, float]] = {}
     for (variant, seed), chosen in members.items():
-        found.setdefault(variant, {})[seed] = float(moocore.hypervolume(points[chosen], ref=REFERENCE))
+        found.setdefault(variant, {})[seed] = hypervolume(points[chosen], REFERENCE)
     return found
 
 

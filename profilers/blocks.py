@@ -103,11 +103,12 @@ def add_states(timings: Sequence[RawTiming]) -> None:
         networks = np.array([np.median(rest[(owners == number) & counts]) for number in range(len(timings))])
     levels = [float(np.quantile(states[processes == number], _LEVEL)) for number in np.unique(processes)]
     states -= np.quantile(states, _LEVEL)
+    level_error = _mean_error(levels)
     for number, timing in enumerate(timings):
         own = owners == number
         timing.effects = [float(value) for value in np.exp(states[own])]
         timing.calm = [bool(value) for value in counts[own]]
-        timing.level_error = _mean_error(levels)
+        timing.level_error = level_error
 
 
 def _around(rest: Seconds, processes: NDArray[np.int64]) -> Seconds:

@@ -25,6 +25,12 @@ _RUNS = 3
 _TIMEOUT = 600.0  # seconds
 
 
+def environment(workload: Workload) -> dict[str, str]:
+    """What a process of its own finds around it: CUDA numbers its devices as NVML does."""
+    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if workload.device == "gpu" else {}
+    return {**order, **os.environ}
+
+
 def measure_memory(path: Path, runtime: str, workload: Workload, *, timeout: float = _TIMEOUT) -> int | Failure:
     """Bytes that loading and running a network adds to the peak of a fresh process.
 
@@ -38,11 +44,9 @@ def measure_memory(path: Path, runtime: str, workload: Workload, *, timeout: flo
         timeout: Seconds after which the process is ended and a failure returned.
     """
     command = [sys.executable, "-P", "-m", "hwnas.profilers.memory", str(path), runtime, json.dumps(asdict(workload))]
-    # CUDA numbers its devices as NVML does, here as in the process that times.
-    environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ} if workload.device == "gpu" else None
     try:
         finished = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, check=False, env=environment
+            command, capture_output=True, text=True, timeout=timeout, check=False, env=environment(workload)
         )
     except subprocess.TimeoutExpired:
         return Failure("memory", f"no answer within {timeout:g} s")

@@ -46,12 +46,7 @@ class OpenVino:
             ProfilerError: It lacks it; says what it has.
             MissingExtraError: OpenVINO is not installed.
         """
-        wanted = _CAPABILITIES[precision]
-        has = _module().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if wanted not in has:
-            raise ProfilerError(
-                f"OpenVINO has no {precision} on this processor (it has {', '.join(sorted(has))}); use fp32 or int8."
-            )
+        _check(_module().Core(), precision)
 
     @contextmanager
     def open(self, path: Path, workload: Workload) -> Iterator[Runner]:
@@ -63,7 +58,7 @@ class OpenVino:
         check_workload(self, workload)
         openvino = _module()
         core = openvino.Core()
-        self.check(workload.precision)
+        _check(core, workload.precision)
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
@@ -113,6 +108,15 @@ class _Runner:
     def close(self) -> None:
         """Release the network."""
         self._request, self._inputs = None, []
+
+
+def _check(core: Any, precision: str) -> None:
+    """See `OpenVino.check`; asks a core that is there."""
+    has = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if _CAPABILITIES[precision] not in has:
+        raise ProfilerError(
+            f"OpenVINO has no {precision} on this processor (it has {', '.join(sorted(has))}); use fp32 or int8."
+        )
 
 
 def _module() -> Any:

@@ -28,7 +28,7 @@ import numpy as np
 from hwnas.errors import ProfilerError
 from hwnas.profilers.base import Failure, RawTiming, Runner, Workload
 from hwnas.profilers.blocks import merge
-from hwnas.profilers.memory import died, explain
+from hwnas.profilers.memory import died, environment, explain
 from hwnas.profilers.protocol import TimingProtocol, time_networks
 from hwnas.profilers.telemetry import CpuMonitor, Monitor
 
@@ -195,11 +195,8 @@ class _Worker:
 
 
 def _environment(workload: Workload) -> dict[str, str]:
-    """The worker's environment: so many threads in every library; CUDA numbers its devices as NVML does."""
-    made = {**os.environ, **dict.fromkeys(_THREADS, str(workload.threads))}
-    if workload.device == "gpu":
-        made.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    return made
+    """The worker's environment: so many threads in every library."""
+    return {**environment(workload), **dict.fromkeys(_THREADS, str(workload.threads))}
 
 
 def _read(note: Path) -> bytes:

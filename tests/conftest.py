@@ -92,3 +92,18 @@ def tiny_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(f"{' '.join(words)} {number},{'blame' if label else 'praise'}")
     file.write_text("text,label\n" + "\n".join(rows) + "\n")
     return file
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs `hwnas ...` in this process: exit code, standard output, standard error."""
+    from hwnas.cli.app import main
+
+    def run(*words: Any) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hwnas", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return int(end.value.code or 0), captured.out, captured.err
+
+    return run

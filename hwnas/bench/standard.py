@@ -5,7 +5,6 @@ Source: Klein et al. 2024, section 4.1.2.
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -13,14 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import Sampler
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback
 
 from hwnas.errors import UsageError
 from hwnas.tasks import EncodedDataset, collator
 from hwnas.training.losses import task_loss
 from hwnas.training.options import TrainOptions
-from hwnas.training.train import default_learning_rate
+from hwnas.training.train import training_arguments, unwrap
 from hwnas.training.trainer import LengthGroupedSampler
 
 
@@ -78,31 +77,8 @@ def fine_tune(
         if asked:
             raise UsageError(f"{name}: standard NAS fine-tunes each sub-network by the labels alone; leave it out.")
     total = options.steps(len(dataset))
-    config: Any = module.config
-    on_gpu = torch.cuda.is_available()
     with tempfile.TemporaryDirectory(prefix="hwnas-", ignore_cleanup_errors=True) as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            max_steps=total,
-            per_device_train_batch_size=options.batch_size,
-            gradient_accumulation_steps=options.accumulate,
-            learning_rate=options.learning_rate or default_learning_rate(config, total),
-            weight_decay=options.weight_decay,
-            warmup_steps=math.ceil(0.06 * total),
-            lr_scheduler_type="linear",
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            seed=options.seed,
-            dataloader_pin_memory=False,
-            remove_unused_columns=False,
-            bf16=options.precision == "bf16",
-            fp16=options.precision == "fp16",
-            use_cpu=not on_gpu,
-        )
-        assert arguments.device is not None  # sets the number of devices up
-        arguments._n_gpu = min(arguments.n_gpu, 1)
+        arguments = training_arguments(module.config, options, folder, total)
         trainer = AloneTrainer(
             regression=regression,
             lengths=dataset.lengths,
@@ -115,6 +91,5 @@ def fine_tune(
         try:
             trainer.train()
         finally:
-            trainer.accelerator.unwrap_model(module, keep_fp32_wrapper=False)
-            module.__dict__.pop("forward", None)
+            unwrap(trainer, module)
     module.eval()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -15,11 +13,8 @@ from hwnas.bench.scale import Scale
 from hwnas.bench.units import Unit
 from hwnas.errors import CheckpointError, RunFolderError
 from hwnas.models import get_family
-from hwnas.search.front import write_at_once
 from hwnas.spaces import Space, get_space
 from hwnas.tasks import TaskData, encode
-
-RECORD = "training.json"
 
 Report = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, short text)."""
@@ -69,6 +64,7 @@ def train(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) -> None
         RunFolderError: It cannot be written.
         DataError, ModelError, CheckpointError, HwnasError: As of `train_supernet`.
     """
+    from hwnas.training.saved import store_trained
     from hwnas.training.train import train_supernet
 
     name = unit.supernet
@@ -90,9 +86,11 @@ def train(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) -> None
             regression=task.is_regression,
             progress=report,
         )
-        _store(folder, name, network, {"seconds_of_last_start": round(time.perf_counter() - start, 2)})
+        record = {"seconds_of_last_start": round(time.perf_counter() - start, 2)}
+        store_trained(folder.supernet(name), network.model, network.tokenizer, record)
     except OSError as error:
         raise RunFolderError(f"cannot write to {folder.path} ({error.strerror or error}).") from error
+    shutil.rmtree(folder.checkpoints(name), ignore_errors=True)
 
 
 def load(folder: BenchFolder, unit: Unit) -> Network:
@@ -101,38 +99,17 @@ def load(folder: BenchFolder, unit: Unit) -> Network:
     Raises:
         CheckpointError: It is not there, or damaged.
     """
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    from hwnas.training.trainer import SEAL, check_seal
+    from hwnas.training.saved import load_trained
 
     assert unit.supernet is not None
     place = folder.supernet(unit.supernet)
     try:
-        check_seal(place)
-        model = AutoModelForSequenceClassification.from_pretrained(place).eval()
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        record = json.loads((place / RECORD).read_text(encoding="utf-8"))
-        weights = str(json.loads((place / SEAL).read_text(encoding="utf-8"))["model.safetensors"])
+        saved = load_trained(place)
+        seconds = float(saved.record["seconds_of_last_start"])
     except (CheckpointError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"the super-network in {place} is damaged: its files are not what was written; delete that folder and run "
             "the same command again."
         ) from error
-    space = get_space(unit.space, get_family(model.config).dimensions(model.config))
-    return Network(model, tokenizer, space, weights, float(record["seconds_of_last_start"]))
-
-
-def _store(folder: BenchFolder, name: str, network: Network, record: dict[str, Any]) -> None:
-    """Write a trained super-network, so that it is there whole or not at all."""
-    from hwnas.training.trainer import seal
-
-    place = folder.supernet(name)
-    temporary = place.with_name(f".{name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    network.model.save_pretrained(temporary)
-    network.tokenizer.save_pretrained(temporary)
-    write_at_once(temporary / RECORD, json.dumps(record, indent=1) + "\n")
-    seal(temporary)
-    os.rename(temporary, place)
-    shutil.rmtree(folder.checkpoints(name), ignore_errors=True)
+    space = get_space(unit.space, get_family(saved.model.config).dimensions(saved.model.config))
+    return Network(saved.model, saved.tokenizer, space, saved.weights, seconds)

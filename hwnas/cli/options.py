@@ -11,7 +11,8 @@ _DATA, _SPACE, _TRAIN, _DEVICE = "Model and task", "Space", "Training", "Device"
 _SEARCH, _BUILD = "Search", "Build"
 
 
-def _option(*names: str, panel: str | None = None, **keywords: Any) -> Any:
+def option(*names: str, panel: str | None = None, **keywords: Any) -> Any:
+    """A `typer.Option` in a panel of the help."""
     return typer.Option(*names, rich_help_panel=panel, **keywords)
 
 
@@ -24,7 +25,7 @@ Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice."
 
 Model = Annotated[
     str | None,
-    _option(
+    option(
         "--model",
         help="Hugging Face sequence-classification encoder: hub name or local folder. "
         "[default: the MiniLM of the extra 'demo']",
@@ -34,13 +35,11 @@ Model = Annotated[
 ]
 Task = Annotated[
     str,
-    _option(
-        "--task", help="'docstrings' (embedded), a GLUE task, or a name for the task in --train-file.", panel=_DATA
-    ),
+    option("--task", help="'docstrings' (embedded), a GLUE task, or a name for the task in --train-file.", panel=_DATA),
 ]
 DataDir = Annotated[
     Path | None,
-    _option(
+    option(
         "--data-dir",
         help="Folder with one sub-folder a task. [default: $HWNAS_DATA, else the hub]",
         panel=_DATA,
@@ -48,29 +47,29 @@ DataDir = Annotated[
     ),
 ]
 TrainFile = Annotated[
-    Path | None, _option("--train-file", help="Your own examples: CSV, TSV, JSONL or Parquet.", panel=_DATA)
+    Path | None, option("--train-file", help="Your own examples: CSV, TSV, JSONL or Parquet.", panel=_DATA)
 ]
 TestFile = Annotated[
-    Path | None, _option("--test-file", help="Your own test examples; else 20% are held out.", panel=_DATA)
+    Path | None, option("--test-file", help="Your own test examples; else 20% are held out.", panel=_DATA)
 ]
-Text = Annotated[str, _option("--text", help="Column of the text in your files.", panel=_DATA)]
-TextPair = Annotated[str | None, _option("--text-pair", help="Column of the second text, if any.", panel=_DATA)]
-Label = Annotated[str, _option("--label", help="Column of the label.", panel=_DATA)]
+Text = Annotated[str, option("--text", help="Column of the text in your files.", panel=_DATA)]
+TextPair = Annotated[str | None, option("--text-pair", help="Column of the second text, if any.", panel=_DATA)]
+Label = Annotated[str, option("--label", help="Column of the label.", panel=_DATA)]
 Kind = Annotated[
-    str | None, _option("--kind", help="classification or regression, where labels could be either.", panel=_DATA)
+    str | None, option("--kind", help="classification or regression, where labels could be either.", panel=_DATA)
 ]
 Labels = Annotated[
-    str | None, _option("--labels", help="Class names in order, separated by commas; others are refused.", panel=_DATA)
+    str | None, option("--labels", help="Class names in order, separated by commas; others are refused.", panel=_DATA)
 ]
 LimitTrain = Annotated[
-    int | None, _option("--limit-train", help="Use at most so many training and validation rows.", panel=_DATA)
+    int | None, option("--limit-train", help="Use at most so many training and validation rows.", panel=_DATA)
 ]
-LimitTest = Annotated[int | None, _option("--limit-test", help="Use at most so many test rows.", panel=_DATA)]
-MaxLength = Annotated[int, _option("--max-length", help="Tokens after which texts are cut.", panel=_DATA, min=8)]
+LimitTest = Annotated[int | None, option("--limit-test", help="Use at most so many test rows.", panel=_DATA)]
+MaxLength = Annotated[int, option("--max-length", help="Tokens after which texts are cut.", panel=_DATA, min=8)]
 
 SpaceName = Annotated[
     str | None,
-    _option(
+    option(
         "--space",
         help="Search space: small, layer, medium or large. [default: small]",
         panel=_SPACE,
@@ -79,7 +78,7 @@ SpaceName = Annotated[
 ]
 Align = Annotated[
     str,
-    _option(
+    option(
         "--align",
         help="Steps of widths: none; target, what --target likes in --precision; measured, from the latency table; or "
         "two numbers, of heads and of units, such as 2,64.",
@@ -88,7 +87,7 @@ Align = Annotated[
 ]
 BoundsFile = Annotated[
     Path | None,
-    _option(
+    option(
         "--bounds",
         help="bounds.json of `hwnas space --budgets`: the bounded space to train and search in.",
         panel=_SPACE,
@@ -97,18 +96,18 @@ BoundsFile = Annotated[
 ]
 StrategyName = Annotated[
     str,
-    _option(
+    option(
         "--strategy",
         help="Super-network strategy: full, kd, sandwich, random, random-linear or standard.",
         panel=_TRAIN,
     ),
 ]
-Epochs = Annotated[float, _option("--epochs", help="Passes over the training examples.", panel=_TRAIN)]
-MaxSteps = Annotated[int | None, _option("--max-steps", help="Train so many steps instead.", panel=_TRAIN)]
-BatchSize = Annotated[int, _option("--batch-size", help="Examples in a training step.", panel=_TRAIN)]
+Epochs = Annotated[float, option("--epochs", help="Passes over the training examples.", panel=_TRAIN)]
+MaxSteps = Annotated[int | None, option("--max-steps", help="Train so many steps instead.", panel=_TRAIN)]
+BatchSize = Annotated[int, option("--batch-size", help="Examples in a training step.", panel=_TRAIN)]
 LearningRate = Annotated[
     float | None,
-    _option(
+    option(
         "--learning-rate",
         help="Peak learning rate of AdamW. [default: by width of the model and number of steps, 5e-5 to 4e-4]",
         panel=_TRAIN,
@@ -116,32 +115,32 @@ LearningRate = Annotated[
     ),
 ]
 RandomNetworks = Annotated[
-    int, _option("--k", help="Random sub-networks in a step of 'sandwich', 'kd' and 'full'.", panel=_TRAIN)
+    int, option("--k", help="Random sub-networks in a step of 'sandwich', 'kd' and 'full'.", panel=_TRAIN)
 ]
-Temperature = Annotated[float, _option("--temperature", help="Temperature of the distillation.", panel=_TRAIN)]
+Temperature = Annotated[float, option("--temperature", help="Temperature of the distillation.", panel=_TRAIN)]
 
 RandomShare = Annotated[
     float,
-    _option(
+    option(
         "--random-share",
         help="Probability of a random sub-network in 'random'; what that of 'random-linear' rises to.",
         panel=_TRAIN,
     ),
 ]
 Sampling = Annotated[
-    str, _option("--sampling", help="Draws of random sub-networks: space, encoding or cost.", panel=_TRAIN)
+    str, option("--sampling", help="Draws of random sub-networks: space, encoding or cost.", panel=_TRAIN)
 ]
 TrainFront = Annotated[
-    Path | None, _option("--front", help="front.json of a search to draw near to.", panel=_TRAIN, show_default=False)
+    Path | None, option("--front", help="front.json of a search to draw near to.", panel=_TRAIN, show_default=False)
 ]
-FrontShare = Annotated[float, _option("--front-share", help="Probability of a draw near the front.", panel=_TRAIN)]
+FrontShare = Annotated[float, option("--front-share", help="Probability of a draw near the front.", panel=_TRAIN)]
 Budget = Annotated[
     float | None,
-    _option("--budget", help="Mean cost of a step, in passes of the whole network.", panel=_TRAIN, show_default=False),
+    option("--budget", help="Mean cost of a step, in passes of the whole network.", panel=_TRAIN, show_default=False),
 ]
 Teacher = Annotated[
     str | None,
-    _option(
+    option(
         "--teacher",
         help="Fine-tuned classifier with the same labels that teaches all sub-networks.",
         panel=_TRAIN,
@@ -149,24 +148,24 @@ Teacher = Annotated[
     ),
 ]
 HiddenWeight = Annotated[
-    float, _option("--hidden-weight", help="Weight of the distillation of hidden states.", panel=_TRAIN)
+    float, option("--hidden-weight", help="Weight of the distillation of hidden states.", panel=_TRAIN)
 ]
 AttentionWeight = Annotated[
-    float, _option("--attention-weight", help="Weight of the distillation of attention relations.", panel=_TRAIN)
+    float, option("--attention-weight", help="Weight of the distillation of attention relations.", panel=_TRAIN)
 ]
 TrainPrecision = Annotated[
-    str, _option("--train-precision", help="Arithmetic of the training: fp32, bf16 or fp16.", panel=_TRAIN)
+    str, option("--train-precision", help="Arithmetic of the training: fp32, bf16 or fp16.", panel=_TRAIN)
 ]
-Accumulate = Annotated[int, _option("--accumulate", help="Batches whose gradients a step adds up.", panel=_TRAIN)]
+Accumulate = Annotated[int, option("--accumulate", help="Batches whose gradients a step adds up.", panel=_TRAIN)]
 ReportTo = Annotated[
-    str, _option("--report-to", help="Logging integrations of transformers, separated by commas.", panel=_TRAIN)
+    str, option("--report-to", help="Logging integrations of transformers, separated by commas.", panel=_TRAIN)
 ]
 LoggingDir = Annotated[
-    Path | None, _option("--logging-dir", help="Folder of TensorBoard's files.", panel=_TRAIN, show_default=False)
+    Path | None, option("--logging-dir", help="Folder of TensorBoard's files.", panel=_TRAIN, show_default=False)
 ]
 Reorder = Annotated[
     str | None,
-    _option(
+    option(
         "--reorder",
         help="Importance score that orders heads and units before the training: first-order or movement.",
         panel=_TRAIN,
@@ -174,14 +173,14 @@ Reorder = Annotated[
     ),
 ]
 
-TargetName = Annotated[str, _option("--target", help="Device; `hwnas targets` lists them.", panel=_DEVICE)]
-Runtime = Annotated[str, _option("--runtime", help="Runtime that runs and times the networks.", panel=_DEVICE)]
-Precision = Annotated[str, _option("--precision", help="Arithmetic of the timed networks.", panel=_DEVICE)]
-Batch = Annotated[int, _option("--batch", help="Inputs per inference.", min=1, panel=_DEVICE)]
+TargetName = Annotated[str, option("--target", help="Device; `hwnas targets` lists them.", panel=_DEVICE)]
+Runtime = Annotated[str, option("--runtime", help="Runtime that runs and times the networks.", panel=_DEVICE)]
+Precision = Annotated[str, option("--precision", help="Arithmetic of the timed networks.", panel=_DEVICE)]
+Batch = Annotated[int, option("--batch", help="Inputs per inference.", min=1, panel=_DEVICE)]
 SequenceLength = Annotated[
-    int, _option("--seq-len", help="Tokens per input of the timed networks.", min=1, panel=_DEVICE)
+    int, option("--seq-len", help="Tokens per input of the timed networks.", min=1, panel=_DEVICE)
 ]
-Threads = Annotated[int, _option("--threads", help="Processor threads of one inference.", min=1, panel=_DEVICE)]
+Threads = Annotated[int, option("--threads", help="Processor threads of one inference.", min=1, panel=_DEVICE)]
 Remeasure = Annotated[
     bool,
     typer.Option(
@@ -192,7 +191,7 @@ Remeasure = Annotated[
 ]
 Rounds = Annotated[
     int,
-    _option(
+    option(
         "--rounds",
         help="Rounds of timing, and at most twice as many while intervals are wide. Rows of other rounds are others.",
         min=1,
@@ -201,7 +200,7 @@ Rounds = Annotated[
 ]
 Table = Annotated[
     str | None,
-    _option(
+    option(
         "--table",
         help="Latency table: a SQLite file or a PostgreSQL URL. [default: in the user's cache folder]",
         panel=_DEVICE,
@@ -209,13 +208,13 @@ Table = Annotated[
     ),
 ]
 Networks = Annotated[
-    int, _option("--networks", help="Most networks to measure for the fit, up to 30.", min=1, max=30, panel=_DEVICE)
+    int, option("--networks", help="Most networks to measure for the fit, up to 30.", min=1, max=30, panel=_DEVICE)
 ]
-Holdout = Annotated[int, _option("--holdout", help="Further random networks that judge the fit.", min=1, panel=_DEVICE)]
+Holdout = Annotated[int, option("--holdout", help="Further random networks that judge the fit.", min=1, panel=_DEVICE)]
 
 ObjectiveName = Annotated[
     str,
-    _option(
+    option(
         "--objective",
         help="What to trade against the error: latency, memory, energy, parameters or engine-size.",
         panel=_SEARCH,
@@ -223,21 +222,21 @@ ObjectiveName = Annotated[
 ]
 SearcherName = Annotated[
     str,
-    _option(
+    option(
         "--searcher",
         help="random_search, local_search, regularized_evolution, nsga2, ehvi, qlognehvi or exhaustive.",
         panel=_SEARCH,
     ),
 ]
-Evaluations = Annotated[int, _option("--evaluations", help="Sub-networks to try.", min=3, panel=_SEARCH)]
+Evaluations = Annotated[int, option("--evaluations", help="Sub-networks to try.", min=3, panel=_SEARCH)]
 Examples = Annotated[
-    int, _option("--examples", help="Validation examples that judge each; 0 takes all.", min=0, panel=_SEARCH)
+    int, option("--examples", help="Validation examples that judge each; 0 takes all.", min=0, panel=_SEARCH)
 ]
 MaxMembers = Annotated[
-    int, _option("--max-members", help="Most members of the front to extract and measure.", min=2, panel=_SEARCH)
+    int, option("--max-members", help="Most members of the front to extract and measure.", min=2, panel=_SEARCH)
 ]
 
-BuildTarget = Annotated[str, _option("--target", help="Device to build for; `hwnas targets` lists them.", panel=_BUILD)]
+BuildTarget = Annotated[str, option("--target", help="Device to build for; `hwnas targets` lists them.", panel=_BUILD)]
 BuildPrecision = Annotated[
-    str, _option("--precision", help="Arithmetic of the engine: fp32, fp16 or bf16.", panel=_BUILD)
+    str, option("--precision", help="Arithmetic of the engine: fp32, fp16 or bf16.", panel=_BUILD)
 ]

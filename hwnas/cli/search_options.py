@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from hwnas.cli.options import option
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,13 +15,9 @@ if TYPE_CHECKING:
 _DEVICE, _SEARCH, _LIMITS = "Device", "Search", "Limits"
 
 
-def _option(*names: str, panel: str, **keywords: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=panel, **keywords)
-
-
 Objectives = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--objective",
         help="What to trade against the error: latency, memory, energy, parameters or engine-size. Given several "
         "times, the front is in the error and all of them. [default: latency]",
@@ -32,7 +27,7 @@ Objectives = Annotated[
 ]
 Targets = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--target",
         help="Device; `hwnas targets` lists them. Given several times, one search gives each a front. NAME@TEXT is the "
         "device of that target in the latency table whose fingerprint holds TEXT. [default: cpu]",
@@ -42,7 +37,7 @@ Targets = Annotated[
 ]
 Runtimes = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--runtime",
         help="Runtime that runs and times the networks; TARGET=NAME for one device. [default: onnxruntime, and of a "
         "device elsewhere the one it was profiled with]",
@@ -52,7 +47,7 @@ Runtimes = Annotated[
 ]
 Precisions = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--precision",
         help="Arithmetic of the networks; give it several times to search precision and architecture together; "
         "TARGET=NAME for one device. [default: fp32]",
@@ -62,7 +57,7 @@ Precisions = Annotated[
 ]
 Estimate = Annotated[
     bool,
-    _option(
+    option(
         "--estimate",
         help="Do without the device: estimate latencies, measure none. --runtime and --threads do not count. With "
         "several devices, only those that are neither here nor profiled in the table.",
@@ -70,11 +65,11 @@ Estimate = Annotated[
     ),
 ]
 Compare = Annotated[
-    bool, _option("--compare", help="Say how the best architectures of the devices differ.", panel=_DEVICE)
+    bool, option("--compare", help="Say how the best architectures of the devices differ.", panel=_DEVICE)
 ]
 Align = Annotated[
     str | None,
-    _option(
+    option(
         "--align",
         help="Narrow the run's space to widths in steps: target, what the first --target likes in --precision, or two "
         "numbers, of heads and of units, such as 2,64.",
@@ -84,7 +79,7 @@ Align = Annotated[
 ]
 MeasureDuring = Annotated[
     int,
-    _option(
+    option(
         "--measure-during",
         help="Measure at most so many networks during the search: those whose predicted interval leaves open whether "
         "they are on the front.",
@@ -94,7 +89,7 @@ MeasureDuring = Annotated[
 ]
 MaxLatency = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--max-latency",
         help="Most a member may take, such as 5ms; TARGET=5ms for one device.",
         panel=_LIMITS,
@@ -103,7 +98,7 @@ MaxLatency = Annotated[
 ]
 MaxMemory = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--max-memory",
         help="Most peak memory of a member, such as 200MB; TARGET=200MB for one device.",
         panel=_LIMITS,
@@ -112,11 +107,11 @@ MaxMemory = Annotated[
 ]
 MaxParameters = Annotated[
     str | None,
-    _option("--max-parameters", help="Most parameters of a member, such as 10M.", panel=_LIMITS, show_default=False),
+    option("--max-parameters", help="Most parameters of a member, such as 10M.", panel=_LIMITS, show_default=False),
 ]
 MaxErrorIncrease = Annotated[
     str | None,
-    _option(
+    option(
         "--max-error-increase",
         help="Most that a member's validation error may exceed the unpruned network's: 1% or 0.01 is one point of "
         "accuracy.",

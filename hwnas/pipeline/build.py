@@ -14,7 +14,7 @@ from hwnas.compile.engine import ShapeProfile, plan_build
 from hwnas.compile.export import PRECISIONS
 from hwnas.compile.manifest import Number, Numbers
 from hwnas.compile.member import build_member
-from hwnas.errors import RunFolderError, UnknownNameError, UnsupportedBuildError
+from hwnas.errors import UnknownNameError, UnsupportedBuildError
 from hwnas.latency.records import Estimated, Measured
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.progress import Progress, silent
@@ -45,10 +45,7 @@ def find_front(folder: RunFolder, name: str | None) -> tuple[str, Front]:
         RunFolderError: The run has no front yet, or a damaged one.
         UnknownNameError: It has none of that name.
     """
-    folder.spec()
-    names = folder.fronts()
-    if not names:
-        raise RunFolderError(f"{folder.path} has no front yet; `hwnas search {folder.path}` finds one.")
+    names = folder.require_fronts()
     if name is None:
         name = max(names, key=lambda entry: (folder.front(entry) / "front.json").stat().st_mtime)
     elif name not in names:

@@ -22,10 +22,7 @@ def fronts_to_compare(folder: RunFolder, names: Sequence[str] | None = None) -> 
         RunFolderError: The run has no front yet, or a damaged one.
         UnknownNameError: It has none of a name.
     """
-    folder.spec()
-    there = folder.fronts()
-    if not there:
-        raise RunFolderError(f"{folder.path} has no front yet; `hwnas search {folder.path}` finds one.")
+    there = folder.require_fronts()
     if names:
         for name in names:
             if name not in there:

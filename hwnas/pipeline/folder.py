@@ -296,6 +296,14 @@ class RunFolder:
         """Names of the searches that have ended."""
         return sorted(path.parent.name for path in self.search.glob("*/front.json"))
 
+    def require_fronts(self) -> list[str]:
+        """The same; RunFolderError if the run, or a front in it, is not there yet."""
+        self.spec()
+        names = self.fronts()
+        if not names:
+            raise RunFolderError(f"{self.path} has no front yet; `hwnas search {self.path}` finds one.")
+        return names
+
     def _check_writable(self) -> None:
         """RunFolderError if the folder cannot be written or made; makes nothing."""
         place = self.path

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -14,14 +12,12 @@ from hwnas.errors import CheckpointError, RunFolderError
 from hwnas.models import get_family
 from hwnas.pipeline.folder import RunFolder, RunSpec
 from hwnas.pipeline.progress import Progress, silent
-from hwnas.search.front import write_at_once
 from hwnas.spaces import Architecture, Space
 from hwnas.tasks import EncodedDataset, TaskData, batches, encode
 from hwnas.training.pretrained import load_config, load_pretrained
 from hwnas.training.processes import agreed, count, is_first
 from hwnas.training.train import default_learning_rate, train_supernet
 
-RECORD = "training.json"
 EVALUATION_BATCH = 64
 
 
@@ -153,39 +149,28 @@ def load_supernet(folder: RunFolder) -> SuperNet:
         RunFolderError: There is none yet.
         CheckpointError: It is damaged.
     """
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    from hwnas.training.trainer import check_seal
+    from hwnas.training.saved import load_trained
 
     spec = folder.spec()
     if not folder.supernet.is_dir():
         raise RunFolderError(f"{folder.path} has no trained super-network yet; `hwnas train {folder.path}` trains it.")
     try:
-        check_seal(folder.supernet)
-        model = AutoModelForSequenceClassification.from_pretrained(folder.supernet).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder.supernet)
-        record = json.loads((folder.supernet / RECORD).read_text(encoding="utf-8"))
+        saved = load_trained(folder.supernet)
     except CheckpointError as error:
         raise CheckpointError(
             f"the super-network in {folder.supernet} is damaged: its files are not what was written; delete that "
             "folder and train again."
         ) from error
-    space = spec.make_space(get_family(model.config).dimensions(model.config))
-    return SuperNet(model, tokenizer, space, _weights(folder), record, reused=True)
+    space = spec.make_space(get_family(saved.model.config).dimensions(saved.model.config))
+    return SuperNet(saved.model, saved.tokenizer, space, saved.weights, saved.record, reused=True)
 
 
 def _store(folder: RunFolder, model: Any, tokenizer: Any, record: dict[str, Any]) -> None:
     """Write the trained super-network, so that it is there whole or not at all."""
-    from hwnas.training.trainer import seal
+    from hwnas.training.saved import store_trained
 
-    temporary = folder.path / ".supernet.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        write_at_once(temporary / RECORD, json.dumps(record, indent=1) + "\n")
-        seal(temporary)
-        os.rename(temporary, folder.supernet)
+        store_trained(folder.supernet, model, tokenizer, record)
     except OSError as error:
         raise RunFolderError(f"cannot write to {folder.path} ({error.strerror or error}).") from error
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
@@ -202,10 +187,3 @@ def load_data(folder: RunFolder) -> TaskData:
     task = spec.data.load(spec.seed)
     folder.check_data(task.fingerprint())
     return task
-
-
-def _weights(folder: RunFolder) -> str:
-    """Hash of the weights, as the seal has it."""
-    from hwnas.training.trainer import SEAL
-
-    return str(json.loads((folder.supernet / SEAL).read_text(encoding="utf-8"))["model.safetensors"])

@@ -15,7 +15,7 @@ from hwnas.training.pretrained import model_source
 from hwnas.training.processes import agreed, count, is_first
 from hwnas.training.strategy import get_strategy
 
-__all__ = ["Progress", "TrainOptions", "default_learning_rate", "train_supernet"]
+__all__ = ["Progress", "TrainOptions", "default_learning_rate", "train_supernet", "training_arguments", "unwrap"]
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, short text)."""
@@ -97,7 +97,17 @@ def train_supernet(
         resume = latest_checkpoint(checkpoints)
         _check_count(resume)
     total = options.steps(len(dataset))
-    arguments = _arguments(model, options, checkpoints, total)
+    arguments = training_arguments(
+        model.config,
+        options,
+        checkpoints,
+        total,
+        save_strategy="steps",
+        save_steps=max(20, math.ceil(total / 10)),
+        save_total_limit=2,  # the older one goes only when the newer one is whole
+        logging_strategy="steps" if options.integrations else "no",
+        logging_steps=max(1, total // 100),
+    )
     if resume is None and options.reorder is not None:
         _reorder(model, tokenizer, dataset, options, regression=regression)
     losses: list[float] = []
@@ -150,9 +160,7 @@ def train_supernet(
             ) from error
         raise
     finally:
-        # Mixed precision wraps the model's forward, in a way that copies of the model would share.
-        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-        model.__dict__.pop("forward", None)
+        unwrap(trainer, model)
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail) if tail else math.nan
 
@@ -182,39 +190,51 @@ def _check_count(checkpoint: Path | None) -> None:
         )
 
 
-def _arguments(model: Any, options: TrainOptions, checkpoints: Path, total: int) -> Any:
-    """What the `Trainer` is to do."""
+def training_arguments(config: Any, options: TrainOptions, folder: Path | str, total: int, **changes: Any) -> Any:
+    """What a `Trainer` is to do: nothing is logged and, unless `changes` say so, nothing saved.
+
+    Args:
+        config: Hugging Face configuration of the model.
+        options: Batches, rates, arithmetic and seed.
+        folder: Of the checkpoints.
+        total: Steps in all.
+        **changes: Fields of `transformers.TrainingArguments`.
+    """
     import torch
     from transformers import TrainingArguments
 
     on_gpu = torch.cuda.is_available()
-    arguments = TrainingArguments(
-        output_dir=str(checkpoints),
-        max_steps=total,
-        per_device_train_batch_size=options.batch_size,
-        gradient_accumulation_steps=options.accumulate,
-        learning_rate=options.learning_rate or default_learning_rate(model.config, total),
-        weight_decay=options.weight_decay,
-        warmup_steps=math.ceil(0.06 * total),
-        lr_scheduler_type="linear",
-        save_strategy="steps",
-        save_steps=max(20, math.ceil(total / 10)),
-        save_total_limit=2,  # the older one goes only when the newer one is whole
-        logging_strategy="steps" if options.integrations else "no",
-        logging_steps=max(1, total // 100),
-        report_to="none",  # the callbacks of the integrations are made by `_loggers`
-        disable_tqdm=True,
-        seed=options.seed,
-        dataloader_pin_memory=False,
-        remove_unused_columns=False,
-        bf16=options.precision == "bf16",
-        fp16=options.precision == "fp16",
-        use_cpu=not on_gpu,
-        ddp_backend="gloo" if not on_gpu and count() > 1 else None,
-    )
+    usual: dict[str, Any] = {
+        "output_dir": str(folder),
+        "max_steps": total,
+        "per_device_train_batch_size": options.batch_size,
+        "gradient_accumulation_steps": options.accumulate,
+        "learning_rate": options.learning_rate or default_learning_rate(config, total),
+        "weight_decay": options.weight_decay,
+        "warmup_steps": math.ceil(0.06 * total),
+        "lr_scheduler_type": "linear",
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": "none",  # the callbacks of the integrations are made by `_loggers`
+        "disable_tqdm": True,
+        "seed": options.seed,
+        "dataloader_pin_memory": False,
+        "remove_unused_columns": False,
+        "bf16": options.precision == "bf16",
+        "fp16": options.precision == "fp16",
+        "use_cpu": not on_gpu,
+        "ddp_backend": "gloo" if not on_gpu and count() > 1 else None,
+    }
+    arguments = TrainingArguments(**{**usual, **changes})
     assert arguments.device is not None  # sets the number of devices up
     arguments._n_gpu = min(arguments.n_gpu, 1)  # one device a process; more devices by `accelerate launch`
     return arguments
+
+
+def unwrap(trainer: Any, model: Any) -> None:
+    """Take off what mixed precision wraps the model's forward in, in a way that copies of the model would share."""
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    model.__dict__.pop("forward", None)
 
 
 def _loggers(options: TrainOptions) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 
 from hwnas.baselines.quantized import NAMES, calibration_batches, choose
 from hwnas.baselines.record import Baseline, baseline_name, read_baselines
-from hwnas.cli.app import main
 from hwnas.errors import RunFolderError, TableError, UnknownNameError, UsageError
 from hwnas.latency.networks import Exporter
 from hwnas.latency.profile import make_setting
@@ -246,21 +244,6 @@ def test_a_damaged_baseline_is_one_clear_error(tmp_path: Path) -> None:
         (tmp_path / "x.json").write_text(content)
         with pytest.raises(RunFolderError, match=r"x\.json"):
             read_baselines(tmp_path)
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    def run(*words: Any) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hwnas", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_the_command(

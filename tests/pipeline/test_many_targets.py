@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from hwnas.cli.app import main
 from hwnas.errors import NoMemberError, TableError, UsageError
 from hwnas.latency.entries import FitEntry, MeasuredEntry
 from hwnas.latency.profile import make_setting
@@ -300,21 +298,6 @@ def test_devices_are_found_here_in_the_table_or_not_at_all(
     assert [settings[0].runtime for settings in estimated] == ["onnxruntime", "estimate"]
     with pytest.raises(UsageError, match="found by running it on the device"):
         search_run(folder, replace(AWAY, precision="int8"), table, SearchOptions(), supernet=supernet)
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    def run(*words: Any) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hwnas", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_the_command(call: Callable[..., Any], searched: tuple[RunFolder, Searched], table: LatencyTable) -> None:

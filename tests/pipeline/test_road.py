@@ -13,25 +13,8 @@ import pytest
 import torch
 
 import hwnas
-from hwnas.cli.app import main
 
 OPTIONS = ["--seq-len", "16", "--rounds", "4", "--no-remeasure", "--networks", "8", "--holdout", "3"]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    """Runs `hwnas ...` in this process: exit code, standard output, standard error."""
-
-    def run(*words: Any) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hwnas", *map(str, words)])
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

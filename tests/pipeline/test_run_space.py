@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwnas.cli.app import main
 from hwnas.errors import UsageError
 from hwnas.importance import Scores
 from hwnas.latency.predictor import Predictor
@@ -31,20 +29,6 @@ BOUNDS: dict[str, Any] = {
     "heads": [[1, 4], [0, 3], [0, 4]], "units": [[4, 20], [0, 20], [0, 10]],
 }  # fmt: skip
 OF_ANOTHER = {**BOUNDS, "heads": [[1, 4]] * 6, "units": [[1, 20]] * 6}
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Runs `hwnas ...` in this process: exit code, standard output, standard error."""
-
-    def run(*words: Any) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hwnas", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
