@@ -12,6 +12,7 @@ Every variant is trained on 7,000 sentences for 2 epochs, and judged with all 15
 - front: half of the random networks are near cuts of layers alone, as if a search had found those.
 - cost: random networks evenly by cost; k4: four random networks in a step.
 - longer: three times the epochs. rate-X: a peak learning rate of X instead of the usual one.
+- cosine, constant: the learning rate falls as a cosine does, or stays, instead of falling in a line.
 
 A row of the CSV file is one cut of one training. In the table the best choice of four is made on validation examples,
 seed by seed, and shown with its quality on the test split, which did not choose it.
@@ -52,6 +53,8 @@ VARIANTS = (
     "rate-1e-4",
     "rate-2e-4",
     "rate-8e-4",
+    "cosine",
+    "constant",
     "layer-space+hidden",
     "front+hidden+longer",
     "layer-space+reorder+hidden+longer",
@@ -68,6 +71,8 @@ PARTS: dict[str, dict[str, Any]] = {
     "front": {"front_share": 0.5},
     "cost": {"sampling": "cost"},
     "k4": {"k": 4},
+    "cosine": {"schedule": "cosine"},
+    "constant": {"schedule": "constant"},
     "longer": {},
 }
 RATE = "rate-"

@@ -1,10 +1,15 @@
 """Whether two profiles of one machine agree within their intervals.
 
     python benchmarks/repeatability.py [--runtimes onnxruntime:fp32 ...] [--out benchmarks/results/repeatability.csv]
+    python benchmarks/repeatability.py --only-compare ...
 
 The same networks are measured twice, from nothing, into two tables, in processes of their own, the second profile after
 the first of every setting has ended. Two rows agree if their 95% intervals share a point. Rows with a flag that speaks
 of a disturbed machine count like the others; the result says how many there were.
+
+The shift is the median change over the networks of a setting: what the whole machine became slower or faster. `apart`
+is what remains of a network's change once it is taken off, which is what comparing networks depends on.
+`--only-compare` measures nothing and compares the two tables of an earlier run with the same options.
 
 Run it on a machine that does nothing else.
 """
@@ -22,10 +27,9 @@ from rich.console import Console
 from rich.table import Table
 
 from hwnas.cli.progress import reporter
-from hwnas.compile.manifest import git_commit
 from hwnas.latency.design import choose_design
 from hwnas.latency.measure import Wanted, measure_networks
-from hwnas.latency.records import Measured, Setting
+from hwnas.latency.records import Measured, Setting, network_key
 from hwnas.latency.table import LatencyTable
 from hwnas.models import get_family
 from hwnas.profilers import Failure
@@ -43,6 +47,7 @@ def compare(setting: Setting, first: dict[str, Any], second: dict[str, Any]) -> 
         if isinstance(one, Measured) and isinstance(two := second.get(key), Measured)
     ]
     ratios = np.array([two.seconds / one.seconds - 1 for one, two in pairs])
+    apart = np.abs((1 + ratios) / (1 + np.median(ratios)) - 1)
     agree = [one.low <= two.high and two.low <= one.high for one, two in pairs]
     widths = [(row.high - row.low) / 2 / row.seconds for pair in pairs for row in pair]
     return {
@@ -53,17 +58,29 @@ def compare(setting: Setting, first: dict[str, Any], second: dict[str, Any]) -> 
         "mean_difference": float(np.abs(ratios).mean()),
         "worst_difference": float(np.abs(ratios).max()),
         "shift": float(np.median(ratios)),
+        "mean_apart": float(apart.mean()),
+        "worst_apart": float(apart.max()),
         "interval_half_width": float(np.mean(widths)),
         "doubtful_rows": sum(bool(row.doubts) for pair in pairs for row in pair),
         "failures": sum(isinstance(row, Failure) for found in (first, second) for row in found.values()),
-        "commit": git_commit(),
+        "commit": " ".join(sorted({str(row.commit) for pair in pairs for row in pair})),
     }
 
 
 def show(rows: Sequence[Row]) -> None:
     """The rows as a table, and the share over all."""
     table = Table(title="Two profiles of one machine")
-    for name in ("setting", "rows", "agree", "mean difference", "worst", "interval +-"):
+    for name in (
+        "setting",
+        "rows",
+        "agree",
+        "mean difference",
+        "worst",
+        "shift",
+        "mean apart",
+        "worst apart",
+        "interval +-",
+    ):
         table.add_column(name, justify="left" if name == "setting" else "right")
     for row in rows:
         table.add_row(
@@ -72,6 +89,9 @@ def show(rows: Sequence[Row]) -> None:
             f"{row['share']:.1%}",
             f"{row['mean_difference']:.2%}",
             f"{row['worst_difference']:.2%}",
+            f"{row['shift']:+.2%}",
+            f"{row['mean_apart']:.2%}",
+            f"{row['worst_apart']:.2%}",
             f"{row['interval_half_width']:.2%}",
         )
     Console(width=120).print(table)
@@ -89,6 +109,7 @@ def main() -> None:
     parser.add_argument("--target", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("repeatability"), help="where the two tables are kept")
+    parser.add_argument("--only-compare", action="store_true", help="measure nothing, compare the folder's tables")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     config = load_config(None)
@@ -106,6 +127,10 @@ def main() -> None:
             found.append([])
             for setting in settings:
                 name = f"{turn} {setting.runtime} {setting.precision} {setting.batch}x{setting.sequence_length}"
+                if options.only_compare:
+                    keys = [network_key(config, arch) for arch in archs]
+                    found[-1].append({key: row for key in keys if (row := table.get(setting, key)) is not None})
+                    continue
                 rows, _ = measure_networks(
                     config,
                     [Wanted(arch, "design") for arch in archs],
@@ -115,6 +140,8 @@ def main() -> None:
                     progress=lambda stage, done, total, name=name: report(f"{name} {stage}", done, total),
                 )
                 found[-1].append(rows)
+    if not all(rows for turn in found for rows in turn):
+        parser.error(f"{options.folder}: a table has no rows of these settings; leave out --only-compare")
     result = [compare(setting, one, two) for setting, one, two in zip(settings, *found, strict=True)]
     show(result)
     if options.out:

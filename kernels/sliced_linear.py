@@ -62,6 +62,8 @@ def sliced_linear(
     """
     if rows is None and columns is None:
         return functional.linear(x, weight, bias)
+    if not torch.is_grad_enabled():
+        return functional.linear(x, select(weight, rows, columns), _kept(bias, rows))
     apply: Any = _SlicedLinear.apply
     result: torch.Tensor = apply(x, weight, bias, rows, columns)
     return result
@@ -80,14 +82,18 @@ def select(matrix: torch.Tensor, rows: Index, columns: Index) -> torch.Tensor:
     return matrix
 
 
+def _kept(bias: torch.Tensor | None, rows: Index) -> torch.Tensor | None:
+    """The kept entries of a bias."""
+    if bias is None or rows is None:
+        return bias
+    return bias[:rows] if isinstance(rows, int) else bias.index_select(0, rows)
+
+
 class _SlicedLinear(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, rows: Index, columns: Index
     ) -> torch.Tensor:
-        kept_bias = bias
-        if bias is not None and rows is not None:
-            kept_bias = bias[:rows] if isinstance(rows, int) else bias.index_select(0, rows)
         ctx.save_for_backward(x, weight, *(index for index in (rows, columns) if isinstance(index, torch.Tensor)))
         ctx.rows = None if isinstance(rows, torch.Tensor) else rows
         ctx.columns = None if isinstance(columns, torch.Tensor) else columns
@@ -95,7 +101,7 @@ class _SlicedLinear(torch.autograd.Function):
         ctx.bias = None if bias is None else (bias.shape, bias.dtype)
         # The parameters themselves, whose .grad is added to.
         ctx.leaves = (weight, bias) if _in_place.get() else None
-        return functional.linear(x, select(weight, rows, columns), kept_bias)
+        return functional.linear(x, select(weight, rows, columns), _kept(bias, rows))
 
     @staticmethod
     @once_differentiable

@@ -169,7 +169,11 @@ def finish_timing(timing: RawTiming, protocol: TimingProtocol, *, probed: bool) 
     """Leave the disturbed blocks out and say what speaks against the rest; see `merge` for `probed`."""
     _leave_out(timing, protocol, probed)
     if timing.effects:
-        timing.telemetry = {**timing.telemetry, "state": spread(timing.effects)}
+        timing.telemetry = {
+            **timing.telemetry,
+            "state": spread(timing.effects),
+            "level_error": round(timing.level_error, 4),
+        }
     if timing.enqueues:
         timing.telemetry = {**timing.telemetry, "enqueue_seconds": float(np.median(timing.enqueues))}
     timing.flags += _flags(timing, protocol, str(timing.telemetry.get("ended_by", "")))

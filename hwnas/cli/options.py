@@ -114,6 +114,10 @@ LearningRate = Annotated[
         show_default=False,
     ),
 ]
+Schedule = Annotated[
+    str,
+    option("--schedule", help="What the learning rate does after its peak: linear, cosine or constant.", panel=_TRAIN),
+]
 RandomNetworks = Annotated[
     int, option("--k", help="Random sub-networks in a step of 'sandwich', 'kd' and 'full'.", panel=_TRAIN)
 ]
@@ -173,9 +177,22 @@ Reorder = Annotated[
     ),
 ]
 
+RUNTIMES = "bitsandbytes, onnxruntime, openvino, tensorrt, tensorrt-rtx, torch or torch-compile"
+"""Names of the profilers, for helps: nothing is imported for them."""
+
+PRECISIONS = "fp32, fp16, bf16, int8, int8-dynamic, nf4 or fp4"
+"""The same of precisions; a runtime has some of them."""
+
 TargetName = Annotated[str, option("--target", help="Device; `hwnas targets` lists them.", panel=_DEVICE)]
-Runtime = Annotated[str, option("--runtime", help="Runtime that runs and times the networks.", panel=_DEVICE)]
-Precision = Annotated[str, option("--precision", help="Arithmetic of the timed networks.", panel=_DEVICE)]
+Runtime = Annotated[
+    str, option("--runtime", help=f"Runtime that runs and times the networks: {RUNTIMES}.", panel=_DEVICE)
+]
+Precision = Annotated[
+    str,
+    option(
+        "--precision", help=f"Arithmetic of the timed networks, as the runtime has it: {PRECISIONS}.", panel=_DEVICE
+    ),
+]
 Batch = Annotated[int, option("--batch", help="Inputs per inference.", min=1, panel=_DEVICE)]
 SequenceLength = Annotated[
     int, option("--seq-len", help="Tokens per input of the timed networks.", min=1, panel=_DEVICE)

@@ -16,6 +16,10 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 SAMPLINGS = ("space", "encoding", "cost")
 """Distributions of random sub-networks; see `hwnas.training.sampling`."""
 
+SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+"""What the learning rate does after its peak, and transformers' name for it: falls to zero in a line or as a cosine does,
+or stays."""
+
 BUDGETED = ("sandwich", "full", "kd")
 """Strategies whose steps have a cost that can be budgeted."""
 
@@ -31,8 +35,8 @@ class TrainOptions:
         epochs: Passes over the training split.
         max_steps: Stop after this many steps instead, if given.
         batch_size: Examples in one forward pass of one process. A step has `accumulate` such batches in each process.
-        learning_rate: Peak of AdamW's rate, which warms up for 6% of the steps and then falls linearly to zero. None
-            takes `default_learning_rate`.
+        learning_rate: Peak of AdamW's rate, which warms up for 6% of the steps. None takes `default_learning_rate`.
+        schedule: What it does after the peak: a name in `SCHEDULES`.
         weight_decay: AdamW's decoupled weight decay.
         k: Random sub-networks in a step, for strategies that draw some.
         temperature: Of the distillation.
@@ -60,6 +64,7 @@ class TrainOptions:
     max_steps: int | None = None
     batch_size: int = 16
     learning_rate: float | None = None
+    schedule: str = "linear"
     weight_decay: float = 0.01
     k: int = 2
     temperature: float = 10.0
@@ -82,6 +87,7 @@ class TrainOptions:
         get_strategy(self.strategy)
         for kind, name, known in (
             ("sampling", self.sampling, SAMPLINGS),
+            ("schedule", self.schedule, tuple(SCHEDULES)),
             ("training precision", self.precision, PRECISIONS),
         ):
             if name not in known:

@@ -10,7 +10,7 @@ from typing import Any
 from hwnas.errors import CheckpointError, UnknownNameError, UsageError
 from hwnas.spaces import Space
 from hwnas.tasks import EncodedDataset, batches, collator
-from hwnas.training.options import TrainOptions
+from hwnas.training.options import SCHEDULES, TrainOptions
 from hwnas.training.pretrained import model_source
 from hwnas.training.processes import agreed, count, is_first
 from hwnas.training.strategy import get_strategy
@@ -212,7 +212,7 @@ def training_arguments(config: Any, options: TrainOptions, folder: Path | str, t
         "learning_rate": options.learning_rate or default_learning_rate(config, total),
         "weight_decay": options.weight_decay,
         "warmup_steps": math.ceil(0.06 * total),
-        "lr_scheduler_type": "linear",
+        "lr_scheduler_type": SCHEDULES[options.schedule],
         "save_strategy": "no",
         "logging_strategy": "no",
         "report_to": "none",  # the callbacks of the integrations are made by `_loggers`

@@ -129,6 +129,10 @@ def test_what_calm_is_has_an_error_of_its_own() -> None:
     assert all(isinstance(timing, RawTiming) and timing.sessions[0] == 8 for timing in merged.values())
     (error,) = {round(timing.level_error, 6) for timing in merged.values() if isinstance(timing, RawTiming)}
     assert error == pytest.approx(12.706 * np.log(1.1) / 2, rel=1e-4)
+    assert all(
+        isinstance(timing, RawTiming) and timing.telemetry["level_error"] == round(error, 4)
+        for timing in merged.values()
+    )
 
 
 def test_few_networks_have_no_common_state() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import get_scheduler
 
 from hwnas.errors import HwnasError, UnknownNameError, UsageError
 from hwnas.training.options import TrainOptions
+from hwnas.training.train import training_arguments
 from hwnas.training.trainer import latest_checkpoint
 
 
@@ -36,6 +39,25 @@ from hwnas.training.trainer import latest_checkpoint
 def test_out_of_range(changes: dict[str, Any], match: str) -> None:
     with pytest.raises(UsageError, match=match):
         TrainOptions(**changes)
+
+
+@pytest.mark.parametrize(("name", "half", "last"), [("linear", 0.5, 0.0), ("cosine", 0.5, 0.0), ("constant", 1.0, 1.0)])
+def test_schedules(name: str, half: float, last: float, tiny: Callable[..., Any], tmp_path: Path) -> None:
+    """100 steps, of which 6 warm up: the share of the peak half way through the rest, after three quarters, at the end."""
+    total = 100
+    arguments = training_arguments(tiny("bert").config, TrainOptions(schedule=name, learning_rate=1.0), tmp_path, total)
+    rates = get_scheduler(
+        arguments.lr_scheduler_type, torch.optim.SGD([torch.zeros(1)], 1.0), arguments.warmup_steps, total
+    )
+    (rate,) = rates.lr_lambdas
+    assert (rate(3), rate(6), rate(53), rate(100)) == pytest.approx((0.5, 1.0, half, last))
+    quarter = {"linear": 24 / 94, "cosine": 0.5 * (1 + math.cos(math.pi * 70 / 94)), "constant": 1.0}
+    assert rate(76) == pytest.approx(quarter[name])
+
+
+def test_unknown_schedule() -> None:
+    with pytest.raises(UnknownNameError, match="cosine"):
+        TrainOptions(schedule="step")
 
 
 @pytest.mark.parametrize("changes", [{"strategy": "fancy"}, {"sampling": "odd"}, {"precision": "int8"}])
