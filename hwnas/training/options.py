@@ -17,8 +17,8 @@ SAMPLINGS = ("space", "encoding", "cost")
 """Distributions of random sub-networks; see `hwnas.training.sampling`."""
 
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
-"""What the learning rate does after its peak, and transformers' name for it: falls to zero in a line or as a cosine does,
-or stays."""
+"""What the learning rate does after its peak (it falls to zero in a line, or as a cosine does, or stays), and
+transformers' name for it."""
 
 BUDGETED = ("sandwich", "full", "kd")
 """Strategies whose steps have a cost that can be budgeted."""

@@ -43,7 +43,7 @@ def test_out_of_range(changes: dict[str, Any], match: str) -> None:
 
 @pytest.mark.parametrize(("name", "half", "last"), [("linear", 0.5, 0.0), ("cosine", 0.5, 0.0), ("constant", 1.0, 1.0)])
 def test_schedules(name: str, half: float, last: float, tiny: Callable[..., Any], tmp_path: Path) -> None:
-    """100 steps, of which 6 warm up: the share of the peak half way through the rest, after three quarters, at the end."""
+    """100 steps, of which 6 warm up: shares of the peak half way through the rest, after three quarters, at the end."""
     total = 100
     arguments = training_arguments(tiny("bert").config, TrainOptions(schedule=name, learning_rate=1.0), tmp_path, total)
     rates = get_scheduler(
