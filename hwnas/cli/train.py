@@ -88,9 +88,9 @@ def train(
                 limit_test=limit_test, max_length=max_length, space="small", strategy=strategy, epochs=epochs,
                 max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, k=k,
                 temperature=temperature, seed=seed, random_share=random_share, sampling=sampling,
-                front=absolute(train_front), front_share=front_share, budget=budget, teacher=teacher, hidden_weight=hidden_weight,
-                attention_weight=attention_weight, precision=train_precision, accumulate=accumulate,
-                report_to=report_to, logging_dir=absolute(logging_dir), reorder=reorder,
+                front=absolute(train_front), front_share=front_share, budget=budget, teacher=teacher,
+                hidden_weight=hidden_weight, attention_weight=attention_weight, precision=train_precision,
+                accumulate=accumulate, report_to=report_to, logging_dir=absolute(logging_dir), reorder=reorder,
             )  # fmt: skip
             spec = with_space(
                 spec, space, align, bounds, target=target, runtime=runtime, precision=precision, batch=batch,
