@@ -2,7 +2,8 @@
 
 FOLDER/bench.json          the scale, which all results in the folder share
 FOLDER/supernets/NAME      trained super-networks
-FOLDER/evaluations/UNIT    errors of the unit's sub-networks, each on the disk before the next is sought
+FOLDER/evaluations/UNIT    errors of the unit's sub-networks, each on the disk before the next is sought, and
+                           in standard NAS the order in which they came
 FOLDER/results/UNIT.csv    a row for each sub-network; a unit is done when it is there
 FOLDER/failures/UNIT.txt   what went wrong, until the unit is done
 """
@@ -39,7 +40,7 @@ class Row:
     """One sub-network of a unit. Fields that a unit has no value for are None.
 
     Attributes:
-        number: Counts the unit's proposals from 0.
+        number: Counts the unit's proposals from 0. Rows are in the order in which evaluations ended.
         architecture: The sub-network.
         precision: Precision of the network that errors and latency are of.
         error: 1 - quality on the validation examples.
@@ -50,7 +51,7 @@ class Row:
         searcher_seconds: What the searcher took to propose it and to take in its result.
         elapsed: Seconds of all evaluations and of the searcher up to here.
         latency, latency_low, latency_high: Measured seconds for one input, with the 95% interval.
-        flags: What speaks against the measurement, separated by spaces.
+        flags: What speaks against the measurement, separated by spaces; `stopped:1/9` of a training that was stopped.
     """
 
     number: int

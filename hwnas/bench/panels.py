@@ -10,6 +10,7 @@ import numpy as np
 
 from hwnas.bench.figures import QUANTISED, STANDARD
 from hwnas.bench.folder import Row
+from hwnas.bench.spent import spent
 from hwnas.bench.statistics import (
     Array,
     anytime_hypervolume,
@@ -95,30 +96,23 @@ def normalised(runs: Mapping[str, list[list[Row]]]) -> dict[str, list[Array]]:
 
 
 def regrets(runs: Mapping[str, list[list[Row]]], over: Over) -> tuple[Array, dict[str, Array]]:
-    """Places, (m,), and the hypervolume regret of each series there, (seeds, m)."""
+    """Places, (m,), and the hypervolume regret of each series there, (seeds, m).
+
+    Places are seconds, or evaluations, of which a sub-network that was stopped early is only a share.
+    """
     normal = normalised(runs)
     best = best_hypervolume([points for of_label in normal.values() for points in of_label])
     reached = {
         label: [anytime_hypervolume(points) for points in of_label] for label, of_label in normal.items()
     }  # fmt: skip
-    if over == "time":
-        times = {
-            label: [np.array([row.elapsed or 0.0 for row in rows]) for rows in of_label]
-            for label, of_label in runs.items()
-        }
-        places = common_grid([run for of_label in times.values() for run in of_label])
-        values = {
-            label: [at_times(line, when, places) for line, when in zip(of_label, times[label], strict=True)]
-            for label, of_label in reached.items()
-        }
-    else:
-        count = max(len(line) for of_label in reached.values() for line in of_label)
-        places = np.arange(1.0, count + 1)
-        # A search that had proposed the whole space keeps what it has.
-        values = {
-            label: [np.pad(line, (0, count - len(line)), mode="edge") for line in of_label]
-            for label, of_label in reached.items()
-        }
+    times = {label: [_times(rows, over) for rows in of_label] for label, of_label in runs.items()}
+    every = [run for of_label in times.values() for run in of_label]
+    places = common_grid(every) if over == "time" else np.arange(1.0, np.floor(max(run[-1] for run in every)) + 1)
+    # A search that had proposed the whole space keeps what it has.
+    values = {
+        label: [at_times(line, when, places) for line, when in zip(of_label, times[label], strict=True)]
+        for label, of_label in reached.items()
+    }
     return places, {label: regret(np.array(of_label), best) for label, of_label in values.items()}
 
 
@@ -222,6 +216,11 @@ PANELS: Mapping[str, Callable[[Sequence[TaskRuns], Over], list[Panel]]] = {
     "latency": _latency,
 }
 """How the panels of each kind of drawing are made."""
+
+
+def _times(rows: Sequence[Row], over: Over) -> Array:
+    """(n,): when each row's evaluation ended, in seconds or in evaluations."""
+    return np.array([row.elapsed or 0.0 for row in rows]) if over == "time" else spent(rows)
 
 
 def _objectives(rows: Sequence[Row]) -> Array:

@@ -7,8 +7,8 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -59,7 +59,9 @@ Watch = Callable[[int, int, str], None]
 """Called with (jobs ended, jobs in all, short text)."""
 
 
-def run_jobs(jobs: Sequence[Job], work: Work, processes: int, *, watch: Watch | None = None) -> list[Failure]:
+def run_jobs(
+    jobs: Sequence[Job], work: Work, processes: int, *, watch: Watch | None = None, nested: bool = False
+) -> list[Failure]:
     """Do all jobs; those that fail do not keep others from being done.
 
     Args:
@@ -67,6 +69,7 @@ def run_jobs(jobs: Sequence[Job], work: Work, processes: int, *, watch: Watch | 
         work: Does one.
         processes: How many run at once. With 1 all is done in this process.
         watch: Called as the work goes on.
+        nested: Whether jobs start processes of their own.
 
     Returns:
         Those that failed, in the order in which they did.
@@ -79,7 +82,7 @@ def run_jobs(jobs: Sequence[Job], work: Work, processes: int, *, watch: Watch | 
         while (job := board.next(())) is not None:
             board.end(job, _attempt(work, job.payload, partial(board.say, job)))
     else:
-        _in_processes(board, work, min(processes, len(jobs)))
+        _in_processes(board, work, min(processes, len(jobs)), nested)
     return board.failures
 
 
@@ -126,31 +129,63 @@ def _attempt(work: Work, payload: Any, report: Report) -> tuple[str, str] | None
     """Do a job; reason and traceback if it failed."""
     try:
         work(payload, report)
-    except HwnasError as error:
-        return str(error), ""
     except Exception as error:  # whatever a library raises must not end the other jobs
-        lines = str(error).strip().splitlines() or [""]
-        return f"{type(error).__name__}: {lines[0][:300]}", traceback.format_exc()
+        return describe(error)
     return None
 
 
-class _Worker:
-    """A process, and the job that it is at."""
+def describe(error: Exception) -> tuple[str, str]:
+    """One line about an error, and its traceback, empty for errors that hwnas raises on purpose."""
+    if isinstance(error, HwnasError):
+        return str(error), ""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:300]}", "".join(traceback.format_exception(error))
 
-    def __init__(self, work: Work) -> None:
-        context = multiprocessing.get_context("spawn")
+
+class Child:
+    """A process of its own, and the pipe to it.
+
+    Args:
+        target: What it does; importable by name, and given its end of the pipe first. It must call `settle_in`.
+        arguments: What it is given further; can be pickled.
+        nested: Whether it starts processes of its own.
+        preload: Modules that all such processes import: one more process does so once, and they are copies of it. Not
+            for modules that start threads or touch a GPU. Those of the first such process count.
+    """
+
+    def __init__(
+        self, target: Callable[..., None], *arguments: Any, nested: bool = False, preload: Sequence[str] = ()
+    ) -> None:
+        context: Any = multiprocessing.get_context("forkserver" if preload else "spawn")
+        if preload:
+            context.set_forkserver_preload(list(preload))
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-        self.process.start()
+        # A daemon, which multiprocessing ends whatever happens here, may not start processes.
+        self.process = context.Process(target=target, args=(theirs, *arguments), daemon=not nested)
+        with _one_thread():
+            self.process.start()
         theirs.close()
-        self.job: Job | None = None
 
-    def start(self, job: Job) -> None:
-        self.job = job
-        with suppress(OSError):  # it has ended, which is heard of next
-            self.pipe.send(job.payload)
+    def send(self, message: Any) -> None:
+        """Send something; if the process has ended, that is heard of next."""
+        with suppress(OSError):
+            self.pipe.send(message)
+
+    def hear(self) -> Any:
+        """What it has sent; None if it has ended."""
+        try:
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join(5)
+            self.stop()
+            return None
+
+    def ending(self) -> str:
+        """How it has ended, in words."""
+        return f"its process ended with code {self.process.exitcode}; at -9 the machine may have run out of memory"
 
     def stop(self) -> None:
+        """End it."""
         self.process.terminate()
         self.process.join(5)
         if self.process.is_alive():
@@ -159,7 +194,19 @@ class _Worker:
         self.pipe.close()
 
 
-def _in_processes(board: _Board, work: Work, processes: int) -> None:
+class _Worker(Child):
+    """A process, and the job that it is at."""
+
+    def __init__(self, work: Work, nested: bool) -> None:
+        super().__init__(_serve, work, nested=nested)
+        self.job: Job | None = None
+
+    def start(self, job: Job) -> None:
+        self.job = job
+        self.send(job.payload)
+
+
+def _in_processes(board: _Board, work: Work, processes: int, nested: bool) -> None:
     workers: list[_Worker] = []
     try:
         while True:
@@ -168,7 +215,7 @@ def _in_processes(board: _Board, work: Work, processes: int) -> None:
             if job is not None:
                 idle = next((worker for worker in workers if worker.job is None), None)
                 if idle is None:
-                    idle = _Worker(work)
+                    idle = _Worker(work, nested)
                     workers.append(idle)
                 idle.start(job)
                 continue
@@ -187,14 +234,11 @@ def _hear(board: _Board, worker: _Worker) -> bool:
     """Take in one message of a worker; False if it has ended."""
     job = worker.job
     assert job is not None
-    try:
-        kind, *rest = worker.pipe.recv()
-    except (EOFError, OSError):
-        worker.process.join(5)
-        worker.stop()
-        code = worker.process.exitcode
-        board.end(job, (f"its process ended with code {code}; at -9 the machine may have run out of memory", ""))
+    message = worker.hear()
+    if message is None:
+        board.end(job, (worker.ending(), ""))
         return False
+    kind, *rest = message
     if kind == "report":
         board.say(job, *rest)
     else:
@@ -205,10 +249,7 @@ def _hear(board: _Board, worker: _Worker) -> bool:
 
 def _serve(pipe: Connection, work: Work) -> None:
     """What a process does: jobs, one after the other, until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the process that started this one
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = "1"  # of this process alone, before any library reads it
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    settle_in()
     while True:
         try:
             payload = pipe.recv()
@@ -216,6 +257,46 @@ def _serve(pipe: Connection, work: Work) -> None:
             return
         failure = _attempt(work, payload, lambda *report: pipe.send(("report", *report)))
         pipe.send(("end", failure))
+
+
+def settle_in() -> None:
+    """The first thing that a process does: it leaves Ctrl-C to the one that started it, and ends when that one is gone.
+
+    Also by kill -9, and in the middle of a computation.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def quieten() -> None:
+    """No log lines and bars of the libraries in a process of its own."""
+    import logging
+    import warnings
+
+    from transformers import utils
+
+    transformers_logging: Any = utils.logging
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    for name in ("syne_tune", "torch.onnx", "onnxscript", "accelerate"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes that are started meanwhile have one thread: libraries read the environment when they are imported."""
+    settings = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _end_with_parent() -> None:

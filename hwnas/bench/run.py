@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hwnas.bench.figures import LATENCY, QUANTISED, Figure, Series
+from hwnas.bench.figures import LATENCY, QUANTISED, STANDARD, Figure, Series
 from hwnas.bench.folder import BenchFolder
-from hwnas.bench.parallel import Failure, Job, run_jobs
+from hwnas.bench.parallel import Failure, Job, quieten, run_jobs
 from hwnas.bench.scale import Scale
 from hwnas.bench.units import Unit, plan
 from hwnas.errors import HwnasError, UnknownNameError, UsageError
 from hwnas.search.front import write_at_once
+from hwnas.search.schedulers import require_scheduler
 from hwnas.search.searcher import require_searcher
 from hwnas.tasks import task_names
 
@@ -49,6 +50,7 @@ def run_figure(
     only: Sequence[str] = (),
     method: str | None = None,
     jobs: int = 1,
+    trials_at_once: int = 1,
     watch: Watch | None = None,
 ) -> Outcome:
     """Do what is missing of a figure. A run that was killed, or failed in part, goes on where it was.
@@ -59,10 +61,13 @@ def run_figure(
         scale: Model, data and training.
         tasks: Names of the tasks.
         seeds: How many seeds, from 0.
-        evaluations: Sub-networks that every search proposes; at least 3, the start designs.
+        evaluations: Sub-networks that every search proposes, whole trainings that MO-ASHA spends; at least 3, the start
+            designs.
         only: Names of series to leave it at.
         method: Another searcher, for figures that do not compare searchers.
         jobs: Processes that work at once, each with one thread.
+        trials_at_once: Sub-networks that a search of standard NAS trains at once, each in a process with one thread,
+            for each of the `jobs`.
         watch: Called as the work goes on.
 
     Raises:
@@ -74,6 +79,7 @@ def run_figure(
     """
     series = figure.series(tuple(only), method)
     _check(series, tasks, seeds, evaluations, jobs)
+    _check_trials(figure, series, trials_at_once)
     folder.check(scale)
     units = plan(series, tasks, range(seeds), evaluations)
     _check_scale(scale, series, {unit.task for unit in units if not folder.done(unit)})
@@ -82,10 +88,11 @@ def run_figure(
         folder.begin(scale)
         todo = [unit for unit in units if not folder.done(unit)]
         failures = run_jobs(
-            make_jobs(folder, todo),
+            make_jobs(folder, todo, trials_at_once),
             work,
             jobs,
             watch=None if watch is None else partial(watch, stage),
+            nested=trials_at_once > 1,
         )
         _write_failures(folder, failures)
     if failures:
@@ -97,7 +104,7 @@ def run_figure(
     return Outcome(tuple(units), len(todo))
 
 
-def make_jobs(folder: BenchFolder, units: Sequence[Unit]) -> list[Job]:
+def make_jobs(folder: BenchFolder, units: Sequence[Unit], trials_at_once: int = 1) -> list[Job]:
     """The jobs of units that are not done: a super-network before the first unit that needs it, what is timed last."""
     waiting = {unit.name for unit in units}
     trainings: set[str] = set()
@@ -108,38 +115,39 @@ def make_jobs(folder: BenchFolder, units: Sequence[Unit]) -> list[Job]:
         if unit.supernet is not None and not folder.supernet(unit.supernet).is_dir():
             if name not in trainings:
                 trainings.add(name)
-                made.append(Job(name, (folder.path, unit, True)))
+                made.append(Job(name, (folder.path, unit, True, 1)))
             needs.append(name)
         if unit.needs is not None and unit.needs.name in waiting:
             needs.append(unit.needs.name)
-        made.append(Job(unit.name, (folder.path, unit, False), tuple(needs), alone=unit.approach == LATENCY))
+        payload = (folder.path, unit, False, trials_at_once)
+        made.append(Job(unit.name, payload, tuple(needs), alone=unit.approach == LATENCY))
     return sorted(made, key=lambda job: job.alone)
 
 
-def work(payload: tuple[Path, Unit, bool], report: Callable[[int, int, str], None]) -> None:
+def work(payload: tuple[Path, Unit, bool, int], report: Callable[[int, int, str], None]) -> None:
     """Do one job: train the super-network of a unit, or the unit; on one thread.
 
     Args:
-        payload: Path of the folder; the unit; whether only to train.
+        payload: Path of the folder; the unit; whether only to train; trials at once, in standard NAS.
         report: Called as it goes on.
     """
     import multiprocessing
 
     import torch
 
-    path, unit, training = payload
+    path, unit, training, trials_at_once = payload
     folder = BenchFolder(path)
     if multiprocessing.parent_process() is not None:
-        _quieten()
+        quieten()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        _do(folder, folder.scale(), unit, training, report)
+        _do(folder, folder.scale(), unit, training, trials_at_once, report)
     finally:
         torch.set_num_threads(threads)
 
 
-def _do(folder: BenchFolder, scale: Scale, unit: Unit, training: bool, report: Any) -> None:
+def _do(folder: BenchFolder, scale: Scale, unit: Unit, training: bool, trials_at_once: int, report: Any) -> None:
     if training:
         from hwnas.bench.supernet import train
 
@@ -152,6 +160,10 @@ def _do(folder: BenchFolder, scale: Scale, unit: Unit, training: bool, report: A
         from hwnas.bench.latency import latency_unit
 
         latency_unit(folder, scale, unit, report)
+    elif unit.approach == STANDARD:
+        from hwnas.bench.alone import standard_unit
+
+        standard_unit(folder, scale, unit, report, at_once=trials_at_once)
     else:
         from hwnas.bench.search import search_unit
 
@@ -172,8 +184,21 @@ def _check(series: Sequence[Series], tasks: Sequence[str], seeds: int, evaluatio
         if task not in task_names():
             raise UnknownNameError("task", task, task_names())
     for entry in series:
-        if entry.approach != QUANTISED:
+        if entry.approach == STANDARD:
+            require_scheduler(entry.method)
+        elif entry.approach != QUANTISED:
             require_searcher(entry.method)
+
+
+def _check_trials(figure: Figure, series: Sequence[Series], trials_at_once: int) -> None:
+    """UsageError for trials at once that there cannot be."""
+    if trials_at_once < 1:
+        raise UsageError(f"--trials-at-once {trials_at_once}: expected 1 or more.")
+    if trials_at_once > 1 and not any(entry.approach == STANDARD for entry in series):
+        raise UsageError(
+            f"--trials-at-once {trials_at_once}: only standard NAS trains several sub-networks at once, and figure "
+            f"{figure.name} with these options has none; leave it out."
+        )
 
 
 def _check_scale(scale: Scale, series: Sequence[Series], tasks: set[str]) -> None:
@@ -192,18 +217,3 @@ def _check_scale(scale: Scale, series: Sequence[Series], tasks: set[str]) -> Non
 def _write_failures(folder: BenchFolder, failures: Sequence[Failure]) -> None:
     for failure in failures:
         write_at_once(folder.failure(failure.name), f"{failure.reason}\n\n{failure.trace}".rstrip() + "\n")
-
-
-def _quieten() -> None:
-    """No log lines and bars of the libraries in a process of its own."""
-    import logging
-    import warnings
-
-    from transformers import utils
-
-    transformers_logging: Any = utils.logging
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    for name in ("syne_tune", "torch.onnx", "onnxscript", "accelerate"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")

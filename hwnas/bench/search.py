@@ -1,4 +1,4 @@
-"""Units that search: with weights shared in a super-network, or with each sub-network fine-tuned alone."""
+"""Units that search with weights shared in a super-network."""
 
 from __future__ import annotations
 
@@ -9,22 +9,17 @@ from typing import Any
 import numpy as np
 
 from hwnas.bench.exam import TEST, Exam
-from hwnas.bench.figures import STANDARD
 from hwnas.bench.folder import BenchFolder, Row, model_name
 from hwnas.bench.scale import Scale
-from hwnas.bench.supernet import Network, Report, load, pretrained
+from hwnas.bench.supernet import Network, Report, load
+from hwnas.bench.trials import SECONDS
 from hwnas.bench.units import Unit
 from hwnas.search.cache import EvaluationCache
 from hwnas.search.objectives import get_objective
 from hwnas.search.pareto import non_dominated
 from hwnas.search.search import FLOAT32, VALIDATION
 from hwnas.search.searcher import Searcher, get_searcher
-from hwnas.slicing.extract import extract
 from hwnas.spaces import Architecture
-from hwnas.tasks import encode
-
-SECONDS = "seconds"
-"""Name under which the cache keeps what an evaluation took; of the pair with the error it is written first."""
 
 Evaluate = Callable[[Architecture], Mapping[str, float]]
 """Errors of a sub-network by split; the validation error is among them."""
@@ -33,8 +28,7 @@ Evaluate = Callable[[Architecture], Mapping[str, float]]
 def search_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) -> None:
     """Search, and write a row for each proposal.
 
-    Members of the front and the whole network are tested; in standard NAS all sub-networks are, because their weights
-    are gone afterwards. A search that was killed goes on where it was.
+    Members of the front and the whole network are tested. A search that was killed goes on where it was.
 
     Raises:
         RunFolderError: The folder cannot be written.
@@ -42,10 +36,9 @@ def search_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) -
         MissingExtraError: The searcher's library is not installed.
     """
     task = scale.load(unit.task, unit.seed)
-    alone = unit.approach == STANDARD
-    network = pretrained(scale, task, unit) if alone else load(folder, unit)
+    network = load(folder, unit)
     exam = Exam(task, network.tokenizer, scale, unit.seed)
-    evaluate = _alone(network, exam, scale, unit) if alone else _shared(network, exam)
+    evaluate = _shared(network, exam)
     searcher = get_searcher(
         unit.method, network.space, objectives=2, evaluations=unit.evaluations, seed=unit.seed
     )  # fmt: skip
@@ -159,22 +152,6 @@ def provenance(scale: Scale, unit: Unit, exam: Exam, network: Network) -> dict[s
 def _shared(network: Network, exam: Exam) -> Evaluate:
     """Errors of views in the super-network's weights."""
     return lambda arch: {VALIDATION: exam.error(VALIDATION, network.model, arch)}
-
-
-def _alone(network: Network, exam: Exam, scale: Scale, unit: Unit) -> Evaluate:
-    """Errors of sub-networks that are extracted from the pre-trained network and fine-tuned."""
-    from hwnas.bench.standard import fine_tune
-
-    task = exam.task
-    dataset = encode(task.train, network.tokenizer, scale.max_length, regression=task.is_regression)
-    options = scale.options(unit.strategy, unit.seed)
-
-    def evaluate(arch: Architecture) -> Mapping[str, float]:
-        module = extract(network.model, arch)
-        fine_tune(module, network.tokenizer, dataset, options, regression=task.is_regression)
-        return {split: exam.error(split, module) for split in (VALIDATION, TEST)}
-
-    return evaluate
 
 
 def _front(rows: list[dict[str, Any]]) -> np.ndarray:

@@ -6,14 +6,15 @@ Source: Klein et al. 2024, section 4.1.2.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.data import Sampler
 from transformers import Trainer
-from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from hwnas.errors import UsageError
 from hwnas.tasks import EncodedDataset, collator
@@ -52,12 +53,21 @@ class AloneTrainer(Trainer):
 
 
 def fine_tune(
-    module: nn.Module, tokenizer: Any, dataset: EncodedDataset, options: TrainOptions, *, regression: bool
-) -> None:
+    module: nn.Module,
+    tokenizer: Any,
+    dataset: EncodedDataset,
+    options: TrainOptions,
+    *,
+    regression: bool,
+    levels: int = 1,
+    goes_on: Callable[[int], bool] = lambda level: True,
+) -> int:
     """Fine-tune an extracted network in place, as `train_supernet` fine-tunes the whole one under `standard`.
 
-    The whole network ends with the same weights either way. No checkpoints are written: a fine-tuning that was
-    interrupted starts anew. A loss that is not finite leaves a useless network, and does not raise.
+    The whole network ends with the same weights either way. The training can be watched at levels of equal numbers of
+    steps, and ended there. That changes neither rates nor order, so one that goes on to the end gives the same weights
+    as one that nobody watched. No checkpoints are written: a fine-tuning that was interrupted starts anew. A loss that
+    is not finite leaves a useless network, and does not raise.
 
     Args:
         module: A Hugging Face sequence-classification module, whole or from `extract`.
@@ -65,9 +75,15 @@ def fine_tune(
         dataset: The encoded training split.
         options: Steps, batches, rates and seed; what concerns several sub-networks does not count.
         regression: The task is a regression.
+        levels: Equal parts of the training.
+        goes_on: Called after each level but the last, counted from 1, with the module as it is then; False ends the
+            training there.
+
+    Returns:
+        How many levels it was trained for.
 
     Raises:
-        UsageError: Options for what is not done here: a teacher, reordering, logging.
+        UsageError: Options for what is not done here: a teacher, reordering, logging; more levels than steps.
     """
     for name, asked in (
         ("--teacher", options.teacher),
@@ -77,6 +93,9 @@ def fine_tune(
         if asked:
             raise UsageError(f"{name}: standard NAS fine-tunes each sub-network by the labels alone; leave it out.")
     total = options.steps(len(dataset))
+    if not 1 <= levels <= total:
+        raise UsageError(f"{levels} levels of {total} training steps: expected 1 to {total}.")
+    watch = _Levels(module, {-(-total * level // levels): level for level in range(1, levels)}, goes_on)
     with tempfile.TemporaryDirectory(prefix="hwnas-", ignore_cleanup_errors=True) as folder:
         arguments = training_arguments(module.config, options, folder, total)
         trainer = AloneTrainer(
@@ -86,6 +105,7 @@ def fine_tune(
             args=arguments,
             train_dataset=dataset,
             data_collator=collator(tokenizer),
+            callbacks=[watch],
         )
         trainer.remove_callback(PrinterCallback)
         try:
@@ -93,3 +113,43 @@ def fine_tune(
         finally:
             unwrap(trainer, module)
     module.eval()
+    return watch.ended or levels
+
+
+class _Levels(TrainerCallback):  # type: ignore[misc]
+    """Asks at the end of each level whether the training goes on.
+
+    Args:
+        module: What is trained.
+        ends: Levels by the number of the step that they end with.
+        goes_on: Whether it does.
+
+    Attributes:
+        ended: The level after which it did not; 0 if there was none.
+    """
+
+    def __init__(self, module: nn.Module, ends: dict[int, int], goes_on: Callable[[int], bool]) -> None:
+        self._module, self._ends, self._goes_on = module, ends, goes_on
+        self.ended = 0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        level = self._ends.get(state.global_step)
+        if level is None:
+            return
+        with _undisturbed(self._module):
+            on = self._goes_on(level)
+        if not on:
+            self.ended, control.should_training_stop = level, True
+
+
+@contextmanager
+def _undisturbed(module: nn.Module) -> Iterator[None]:
+    """The module in the middle of its training as it is at the end: without mixed precision; random states are kept."""
+    forward = module.__dict__.pop("forward", None)
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        if forward is not None:
+            module.__dict__["forward"] = forward

@@ -56,7 +56,12 @@ def _scale(*names: str, **keywords: Any) -> Any:
 def run(
     figure: FigureName,
     budget: Annotated[
-        int, typer.Option("--budget", help="Sub-networks that every search evaluates.", rich_help_panel=_WHAT)
+        int,
+        typer.Option(
+            "--budget",
+            help="Sub-networks that every search evaluates; whole trainings that MO-ASHA spends on more of them.",
+            rich_help_panel=_WHAT,
+        ),
     ] = 100,
     tasks: Annotated[
         str, typer.Option("--tasks", help="Tasks, separated by commas.", rich_help_panel=_WHAT)
@@ -66,6 +71,14 @@ def run(
     method: Method = None,
     jobs: Annotated[
         int, typer.Option("--jobs", help="Processes that work at once, each with one thread.", rich_help_panel=_WHAT)
+    ] = 1,
+    trials_at_once: Annotated[
+        int,
+        typer.Option(
+            "--trials-at-once",
+            help="Sub-networks that a search of standard NAS trains at once, each in a process with one thread.",
+            rich_help_panel=_WHAT,
+        ),
     ] = 1,
     folder: Folder = _DEFAULT,
     model: options.Model = None,
@@ -117,7 +130,7 @@ def run(
     with reporter() as report:
         outcome = run_figure(
             place, chosen, scale, tasks=_names(tasks), seeds=seeds, evaluations=budget, only=_names(only),
-            method=method, jobs=jobs, watch=report,
+            method=method, jobs=jobs, trials_at_once=trials_at_once, watch=report,
         )  # fmt: skip
     if as_json:
         done = [{"unit": unit.name, "file": str(place.results(unit))} for unit in outcome.units]

@@ -23,7 +23,8 @@ def test_lists_the_figures(done: BenchFolder) -> None:
     rows = {row["figure"]: row for row in json.loads(result.stdout)}
     assert rows["5a"]["units_done"] == 2
     assert rows["5b"]["units_done"] == 0
-    assert any("MO-ASHA" in line for line in rows["5b"]["missing"])
+    assert "mo_asha" in rows["5b"]["series"]
+    assert "mo_asha" not in rows["5a"]["series"]
     assert "random_search" in call("ls", "--folder", done.path).stdout
 
 
@@ -48,6 +49,8 @@ def test_runs_and_draws(done: BenchFolder, scale: Scale, tmp_path: Path) -> None
         (["plot", "5c"], "unknown figure '5c'. Known: 10, 11"),
         (["run", "5a", "--budget", "0"], "--budget 0"),
         (["run", "5a", "--tasks", "rt"], "unknown task 'rt'"),
+        (["run", "5a", "--trials-at-once", "2"], "--trials-at-once 2: only standard NAS"),
+        (["run", "5b", "--trials-at-once", "0"], "--trials-at-once 0"),
         (["run", "4", "--only", "huge"], "unknown series of figure 4 'huge'"),
         (["run", "4", "--method", "magic"], "unknown searcher 'magic'"),
         (["run", "5a", "--max-steps", "0"], "--max-steps must be above 0"),

@@ -1,0 +1,27 @@
+"""Curves, on rows worked by hand."""
+
+from __future__ import annotations
+
+from hwnas.bench.folder import Row
+from hwnas.bench.panels import regrets
+from hwnas.spaces import Architecture
+
+ARCH = Architecture((1,), (1,))
+
+
+def row(number: int, error: float, parameters: int, flags: str = "") -> Row:
+    return Row(number, ARCH, "fp32", error, error, parameters, 0.5, flags=flags, elapsed=10.0 * (number + 1))
+
+
+def test_a_stopped_sub_network_costs_its_share() -> None:
+    """Three trainings of a third and a whole one are two evaluations, as two whole ones are."""
+    whole = [row(0, 0.5, 10), row(1, 0.4, 30)]
+    shares = [row(number, 0.6 + number / 10, 40, "stopped:1/3") for number in range(3)]
+    runs = {"RS": [whole], "MO-ASHA": [[*shares, row(3, 0.1, 5)]]}
+    places, found = regrets(runs, "evaluations")
+    assert places.tolist() == [1.0, 2.0]
+    assert found["MO-ASHA"][0, 1] == 0.0, "the best of all came with the second whole training"
+    assert found["MO-ASHA"][0, 0] > found["RS"][0, 0] > found["RS"][0, 1] > 0.0
+    places, found = regrets(runs, "time")
+    assert (places[0], places[-1]) == (10.0, 40.0)
+    assert found["MO-ASHA"][0, -1] == 0.0
