@@ -1,197 +1,226 @@
 """How much time searchers take for themselves, and how close they come to the true front.
 
-    python benchmarks/searchers.py [--evaluations table.csv] [--seeds 10] [--out benchmarks/results/searchers.json]
+    python benchmarks/searchers.py [--evaluations FILE ...] [--seeds 10] [--out benchmarks/results/searchers.json]
 
-Time: processor seconds spent in `ask` and `tell` over 500 evaluations, in all four spaces, while the evaluations cost
-nothing. Quality: hypervolume after 100 evaluations, mean over the seeds, as a share of that of the exhaustive front of
-SMALL (6 layers, 12 heads, units in steps of 64: 1,728 sub-networks) and of LAYER (12 layers: 4,095).
+Time: processor seconds spent in `ask` and `tell` over 500 evaluations that cost nothing, in all four spaces, and their
+share of evaluations that take `--evaluation-seconds`. Libraries are loaded before.
 
-Hypervolume is given twice: of objectives scaled to [0, 1] over the whole space, below the reference (1.1, 1.1), and as
-Klein et al. 2024 have it, of quantiles over the whole space, below (2, 2).
+Quality: hypervolume after 25, 50 and 100 evaluations, over the seeds: its ratio to that of random search with the same
+seed, and its share of the exhaustive front's where all members of the space can be gone through. It is that of
+objectives scaled to [0, 1] over the members, below the reference (1.1, 1.1); the file also has that of quantiles over
+the members, below (2, 2), as Klein et al. 2024 have it.
 
-Unless a table is given, both objectives are SYNTHETIC: made up by the functions `error` and `cost` below, which no
-network was asked about. A table is a CSV file with the columns layers, heads, units, error and cost, a row for every
-member of a SMALL space; it takes the place of the synthetic SMALL.
+The problems are tables of evaluations, see `read_table` in `_problems.py`, if there are any: the front.json of `hwnas
+search --searcher exhaustive`, or CSV files. Otherwise they are SYNTHETIC: made up, no network was asked. `--problems`
+chooses other made-up ones; methods were worked on with those of 1 to 3, and judged on those of 0.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import math
 import os
 import platform
 import time
-import zlib
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from _problems import BERT, MINILM, Points, Problem, Synthetic, read_table, synthetic
 from rich.console import Console
 from rich.table import Table
 
 from hwnas.compile.manifest import git_commit
-from hwnas.search.archive import everything
+from hwnas.search.front import write_at_once
 from hwnas.search.hypervolume import hypervolume
 from hwnas.search.searcher import get_searcher, searcher_names
-from hwnas.spaces import Architecture, Dimensions, Space, get_space, space_names
+from hwnas.spaces import get_space, space_names
 
-MINILM = Dimensions(layers=6, heads=12, units=1536, head_size=32, hidden_size=384)
-BERT = Dimensions(layers=12, heads=12, units=3072, head_size=64, hidden_size=768)
+EVALUATION_SECONDS = 0.3
+"""Of a sub-network of MiniLM on a validation set; they took 0.3 to 1 s on two cores."""
 
-Problem = Callable[[Architecture], tuple[float, float]]
-Points = NDArray[np.float64]
+LAST = 50
+"""Evaluations at the end of a timed run that are told apart."""
 
+MEASURES = ("scaled", "quantiles")
 
-def error(arch: Architecture) -> float:
-    """SYNTHETIC. Falls and levels off with what is kept; outer layers matter more; rugged by up to half a point."""
-    layers, heads, units = len(arch.heads), max(1, *arch.head_counts), max(1, *arch.unit_counts)
-    full_heads, full_units = (12, 3072 if layers == 12 else 1536)
-    assert heads <= full_heads
-    assert units <= full_units
-    weights = 1.0 + np.abs(np.linspace(-1.0, 1.0, layers))
-    kept = (
-        0.55 * (np.array(arch.head_counts) / full_heads) ** 0.4
-        + 0.45 * (np.array(arch.unit_counts) / full_units) ** 0.5
-    )
-    rugged = zlib.crc32(json.dumps([arch.head_counts, arch.unit_counts]).encode()) / 2**32
-    return 0.10 + 0.40 * math.exp(-4.0 * float((weights * kept).sum() / weights.sum())) + 0.005 * rugged
+BASELINE = "random_search"
+
+Row = dict[str, Any]
 
 
-def cost(arch: Architecture) -> float:
-    """SYNTHETIC. Seconds: a part for everything, one a layer, one a head, one a unit; heads go in pairs."""
-    pairs = sum(math.ceil(heads / 2) for heads in arch.head_counts)
-    return 0.002 + 0.0006 * len(arch.kept_layers) + 0.00020 * pairs + 1.1e-6 * sum(arch.unit_counts)
-
-
-def synthetic(arch: Architecture) -> tuple[float, float]:
-    """SYNTHETIC error and seconds."""
-    return error(arch), cost(arch)
-
-
-def spaces() -> dict[str, Space]:
-    """The spaces by name; those of six layers are of MiniLM's sizes, LAYER is of BERT-base's."""
-    return {
-        name: get_space(name, BERT if name == "layer" else MINILM, align=(1, 64) if name == "small" else None)
-        for name in space_names()
-    }
-
-
-def read_table(path: Path) -> tuple[Space, Problem]:
-    """The space that a table of evaluations covers, and its look-up."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    sizes = {name: [int(row[name]) for row in rows] for name in ("layers", "heads", "units")}
-    found = Dimensions(max(sizes["layers"]), max(sizes["heads"]), max(sizes["units"]), 1, max(sizes["heads"]))
-    space = get_space("small", found, min_layers=min(sizes["layers"]), align=(min(sizes["heads"]), min(sizes["units"])))
-    known = {}
-    for row in rows:
-        layers, dropped = int(row["layers"]), found.layers - int(row["layers"])
-        heads, units = (
-            (int(row["heads"]),) * layers + (0,) * dropped,
-            (int(row["units"]),) * layers + (0,) * dropped,
-        )
-        known[Architecture(heads, units)] = (row["error"], row["cost"])
-    missing = sum(arch not in known for arch in everything(space))
-    if missing:
-        raise SystemExit(f"{path}: {missing} of the {space.size} members of its space are missing.")
-    return space, known.__getitem__
-
-
-def run(name: str, space: Space, problem: Problem, budget: int, seed: int) -> tuple[Points, float]:
-    """The objectives of what a searcher proposes, (evaluations, 2), and the processor seconds that it took itself."""
-    searcher = get_searcher(name, space, objectives=2, evaluations=budget, seed=seed)
+def run(name: str, problem: Problem, budget: int, seed: int) -> tuple[Points, list[float]]:
+    """What a searcher finds, (evaluations, 2), and the processor seconds that it took itself for each."""
+    searcher = get_searcher(name, problem.space, objectives=2, evaluations=budget, seed=seed)
     found: list[tuple[float, float]] = []
-    own = 0.0
+    own: list[float] = []
     while len(found) < budget:
         start = time.process_time()
         trial = searcher.ask()
-        own += time.process_time() - start
+        asking = time.process_time() - start
         if trial is None:
             break
-        found.append(problem(trial.architecture))
+        found.append(problem.evaluate(trial.architecture))
         start = time.process_time()
         searcher.tell(trial.number, found[-1])
-        own += time.process_time() - start
+        own.append(asking + time.process_time() - start)
     return np.array(found), own
 
 
-def measures(truth: Points) -> dict[str, Callable[[Points], float]]:
-    """Hypervolumes as shares of that of all members of the space."""
-    low, span = truth.min(axis=0), np.ptp(truth, axis=0)
-    columns = np.sort(truth, axis=0)
+def timings(names: list[str], where: list[str], budget: int, seconds: float) -> list[Row]:
+    """Own seconds of each method in each space."""
+    rows = []
+    for place in where:
+        dimensions = BERT if place == "layer" else MINILM
+        problem = Problem(get_space(place, dimensions), Synthetic(dimensions, 872, 0))
+        for name in names:
+            run(name, problem, 15, 1)  # loads libraries
+            own = run(name, problem, budget, 0)[1]
+            rows.append(
+                {
+                    "space": place,
+                    "searcher": name,
+                    "evaluations": len(own),
+                    "own_seconds": sum(own),
+                    "median_of_last": float(np.median(own[-LAST:])),
+                    "longest": max(own),
+                    "evaluation_seconds": seconds,
+                    "share": sum(own) / len(own) / seconds,
+                }
+            )
+            print(f"{place} {name}: {sum(own):.2f} s for {len(own)}", flush=True)
+    return rows
+
+
+@cache
+def problems(tables: tuple[Path, ...], seed: int) -> dict[str, Problem]:
+    """The problems by name; a process makes them once."""
+    return {str(path): read_table(path) for path in tables} or synthetic(seed)
+
+
+def measures(members: Points) -> dict[str, Callable[[Points], float]]:
+    """Hypervolumes as shares of that of the members."""
+    low, span = members.min(axis=0), np.ptp(members, axis=0)
+    columns = np.sort(members, axis=0)
 
     def scaled(points: Points) -> float:
         return hypervolume((points - low) / span, (1.1, 1.1))
 
     def quantiles(points: Points) -> float:
-        ranks = [np.searchsorted(columns[:, index], points[:, index]) / len(truth) for index in range(2)]
+        ranks = [np.searchsorted(columns[:, index], points[:, index]) / len(members) for index in range(2)]
         return hypervolume(np.stack(ranks, axis=1), (2.0, 2.0))
 
-    whole = {"scaled": scaled(truth), "quantiles": quantiles(truth)}
+    found = dict(zip(MEASURES, (scaled, quantiles), strict=True))
+    whole = {name: measure(members) for name, measure in found.items()}
+    return {name: lambda points, name=name: found[name](points) / whole[name] for name in MEASURES}  # type: ignore[misc]
+
+
+def shares(tables: tuple[Path, ...], made: int, where: str, name: str, marks: list[int], seeds: int) -> Row:
+    """Shares of the members' hypervolume: of each measure, after each number of evaluations, seed by seed."""
+    problem = problems(tables, made)[where]
+    runs = [run(name, problem, marks[-1], seed)[0] for seed in range(seeds)]
     return {
-        "scaled": lambda points: scaled(points) / whole["scaled"],
-        "quantiles": lambda points: quantiles(points) / whole["quantiles"],
+        measure: {str(mark): [share(points[:mark]) for points in runs] for mark in marks}
+        for measure, share in measures(problem.members).items()
     }
 
 
-def timings(names: list[str], where: list[str], budget: int) -> list[dict[str, Any]]:
-    """Own seconds of each method in each space."""
+def qualities(options: argparse.Namespace, marks: list[int]) -> list[Row]:
+    """One row a problem and method."""
+    tables = tuple(options.evaluations or ())
+    chosen = [
+        name
+        for name in problems(tables, options.problems)
+        if options.only is None or any(text in name for text in options.only)
+    ]
+    names = list(dict.fromkeys([BASELINE, *options.searchers]))
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        waiting = {
+            (where, name): pool.submit(shares, tables, options.problems, where, name, marks, options.seeds)
+            for where in chosen
+            for name in names
+        }
+        found = {}
+        for key, future in waiting.items():
+            found[key] = future.result()
+            print(f"{key[0]}: {key[1]}", flush=True)
     rows = []
-    for place in where:
-        for name in names:
-            points, own = run(name, spaces()[place], synthetic, budget, 0)
-            rows.append({"space": place, "searcher": name, "evaluations": len(points), "own_seconds": own})
+    for (where, name), row in found.items():
+        problem = problems(tables, options.problems)[where]
+        rows.append({"problem": where, "searcher": name, "members": problem.space.size, "listed": problem.listed})
+        for measure in MEASURES:
+            rows[-1][measure] = {
+                mark: summary(values, found[where, BASELINE][measure][mark], problem.listed)
+                for mark, values in row[measure].items()
+            }
     return rows
 
 
-def qualities(
-    names: list[str], problems: dict[str, tuple[Space, Problem]], budget: int, seeds: int
-) -> list[dict[str, Any]]:
-    """Shares of the exhaustive hypervolume of each method on each problem."""
-    rows = []
-    for where, (space, problem) in problems.items():
-        truth = np.array([problem(arch) for arch in dict.fromkeys(everything(space))])
-        for name in names:
-            runs = [run(name, space, problem, budget, seed)[0] for seed in range(seeds)]
-            row: dict[str, Any] = {"problem": where, "searcher": name, "evaluations": budget, "members": len(truth)}
-            for measure, share in measures(truth).items():
-                shares = [share(points) for points in runs]
-                row[measure] = {"mean": float(np.mean(shares)), "worst": min(shares), "seeds": shares}
-            rows.append(row)
-    return rows
+def summary(values: list[float], baseline: list[float], listed: bool) -> Row:
+    """Ratio to random search with its standard error; share of the exhaustive front, where it is known."""
+    ratios = np.array(values) / np.array(baseline)
+    error = float(ratios.std(ddof=1) / np.sqrt(len(ratios))) if len(ratios) > 1 else None
+    row: Row = {"ratio_to_random": float(ratios.mean()), "standard_error": error, "ratios": ratios.tolist()}
+    return {**row, "share": float(np.mean(values)), "worst_share": min(values)} if listed else row
 
 
-def show_times(rows: list[dict[str, Any]]) -> Table:
+def show_times(rows: list[Row]) -> Table:
     """One line a method and space."""
-    table = Table(title="the searcher's own time (synthetic objectives)", title_justify="left")
+    table = Table(title="the searcher's own processor time", title_justify="left")
     for name in ("space", "searcher"):
         table.add_column(name)
-    for name in ("evaluations", "own seconds", "ms an evaluation", "share of 1 s evaluations"):
+    for name in ("evaluations", "own seconds", "ms each", f"median of last {LAST}", "share of the evaluations"):
         table.add_column(name, justify="right")
     for row in rows:
-        each = row["own_seconds"] / row["evaluations"]
         table.add_row(
-            row["space"], row["searcher"], str(row["evaluations"]), f"{row['own_seconds']:.2f}", f"{each * 1e3:.1f}",
-            f"{each:.2%}",
+            row["space"], row["searcher"], str(row["evaluations"]), f"{row['own_seconds']:.2f}",
+            f"{row['own_seconds'] / row['evaluations'] * 1e3:.1f}", f"{row['median_of_last'] * 1e3:.1f} ms",
+            f"{row['share']:.2%} of {row['evaluation_seconds']:g} s",
         )  # fmt: skip
     return table
 
 
-def show_qualities(rows: list[dict[str, Any]]) -> Table:
-    """One line a method and problem."""
-    table = Table(title="hypervolume as a share of the exhaustive front's", title_justify="left")
+def show_qualities(rows: list[Row], marks: list[int]) -> Table:
+    """One line a problem and method."""
+    table = Table(title=f"hypervolume after {marks[-1]} evaluations", title_justify="left")
     for name in ("problem", "searcher"):
         table.add_column(name)
-    for name in ("evaluations", "scaled, mean", "worst seed", "quantiles, mean", "worst seed"):
+    for mark in marks:
+        table.add_column(f"to random search, {mark}", justify="right")
+    for name in ("of the exhaustive front", "worst seed"):
         table.add_column(name, justify="right")
     for row in rows:
-        shares = [f"{row[measure][which]:.2%}" for measure in ("scaled", "quantiles") for which in ("mean", "worst")]
-        table.add_row(row["problem"], row["searcher"], str(row["evaluations"]), *shares)
+        found = row["scaled"]
+        ratios = [
+            f"{cell['ratio_to_random']:.4f}"
+            + (f" ± {cell['standard_error']:.4f}" if cell["standard_error"] is not None else "")
+            for cell in found.values()
+        ]
+        last = found[str(marks[-1])]
+        known = [f"{last[name]:.2%}" if row["listed"] else "-" for name in ("share", "worst_share")]
+        table.add_row(row["problem"], row["searcher"], *ratios, *known)
+    return table
+
+
+def show_verdicts(rows: list[Row], marks: list[int]) -> Table:
+    """One line a method: over how many problems it does at least as well as random search."""
+    table = Table(title=f"against random search after {marks[-1]} evaluations, by problem", title_justify="left")
+    table.add_column("searcher")
+    for name in ("at least as much", "less, within 2 standard errors", "less", "mean ratio", "least ratio"):
+        table.add_column(name, justify="right")
+    for name in dict.fromkeys(row["searcher"] for row in rows):
+        cells = [row["scaled"][str(marks[-1])] for row in rows if row["searcher"] == name]
+        ratios = [cell["ratio_to_random"] for cell in cells]
+        above = sum(ratio >= 1 for ratio in ratios)
+        near = sum(1 > cell["ratio_to_random"] >= 1 - 2 * (cell["standard_error"] or 0) for cell in cells)
+        counts = (above, near, len(cells) - above - near)
+        table.add_row(name, *map(str, counts), f"{np.mean(ratios):.4f}", f"{min(ratios):.4f}")
     return table
 
 
@@ -205,38 +234,46 @@ def installed(package: str) -> str | None:
 
 def main() -> None:
     """Run, print and write down."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--evaluations", type=Path, metavar="FILE", help="CSV table of a whole SMALL space")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--evaluations", type=Path, nargs="+", metavar="FILE", help="tables of whole spaces")
+    parser.add_argument("--problems", type=int, default=0, help="number of the made-up problems")
+    parser.add_argument("--only", nargs="+", metavar="TEXT", help="problems whose name holds one of these")
     methods = [name for name in searcher_names() if name != "exhaustive"]
     parser.add_argument("--searchers", nargs="+", choices=methods, default=methods)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--budget", type=int, default=100, help="evaluations of the hypervolume's runs")
+    parser.add_argument("--budget", type=int, default=100, help="evaluations of the hypervolume's runs; 0 for none")
     parser.add_argument("--timed", type=int, default=500, help="evaluations of the timed runs; 0 for none")
     parser.add_argument("--spaces", nargs="+", choices=space_names(), default=list(space_names()), help="timed")
+    parser.add_argument("--evaluation-seconds", type=float, help="default: the tables', or 0.3")
+    parser.add_argument("--jobs", type=int, default=1, help="processes of the hypervolume's runs")
+    parser.add_argument("--note", help="kept in the file: what else ran on the machine")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
-    by_name = spaces()
-    problems: dict[str, tuple[Space, Problem]] = {
-        "layer (synthetic)": (by_name["layer"], synthetic), "small (synthetic)": (by_name["small"], synthetic)
-    }  # fmt: skip
-    if options.evaluations is not None:
-        del problems["small (synthetic)"]
-        problems[f"small ({options.evaluations.name})"] = read_table(options.evaluations)
-    times = timings(options.searchers, options.spaces, options.timed) if options.timed else []
-    found = qualities(options.searchers, problems, options.budget, options.seeds)
-    for table in (show_times(times), show_qualities(found)):
-        Console(width=120).print(table)
+    seconds = options.evaluation_seconds
+    if seconds is None:
+        told = [p.seconds for p in problems(tuple(options.evaluations or ()), options.problems).values() if p.seconds]
+        seconds = min(told, default=EVALUATION_SECONDS)
+    marks = [mark for mark in (options.budget // 4, options.budget // 2, options.budget) if mark]
+    times = timings(options.searchers, options.spaces, options.timed, seconds) if options.timed else []
+    found = qualities(options, marks) if marks else []
+    tables = [show_times(times)] if times else []
+    tables += [show_qualities(found, marks), show_verdicts(found, marks)] if found else []
+    for table in tables:
+        Console(width=140).print(table)
     if options.out is not None:
         data = {
             "about": "own time and hypervolume of searchers; problems named synthetic are made up, not measured",
+            "note": options.note,
             "commit": git_commit(),
             "versions": {name: installed(name) for name in ("syne-tune", "botorch", "pymoo", "torch", "moocore")},
             "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
+            "seeds": options.seeds,
+            "problems": options.problems,
             "times": times,
             "qualities": found,
         }
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        write_at_once(options.out, json.dumps(data, indent=1) + "\n")
 
 
 if __name__ == "__main__":

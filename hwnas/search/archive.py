@@ -83,12 +83,16 @@ class Archive:
         """Objectives of trials, each scaled to [0, 1] over these trials; (trials, objectives)."""
         return unit_scaled(np.array([self.results[number] for number in numbers], dtype=np.float64))
 
-    def front(self) -> list[Architecture]:
-        """Architectures whose results no other dominates, in the order proposed; of equal results the first."""
+    def front_numbers(self) -> list[int]:
+        """Numbers of the trials whose results no other dominates, rising; of equal results the first."""
         told = self.told()
         if not told:
             return []
-        return [self.asked[number] for number, on in zip(told, non_dominated(self.scaled(told)), strict=True) if on]
+        return [number for number, on in zip(told, non_dominated(self.scaled(told)), strict=True) if on]
+
+    def front(self) -> list[Architecture]:
+        """Architectures of `front_numbers`, in the order proposed."""
+        return [self.asked[number] for number in self.front_numbers()]
 
     def fresh(self) -> Architecture | None:
         """One that was not proposed: a start design, then a random one; None if there is none."""

@@ -5,30 +5,32 @@
 
 Syne Tune 0.16 has an EHVI that fails on BoTorch 0.18 (single against double precision) and, where it runs, puts a
 reference point of fixed value on the wrong side. So the models and acquisition functions are used from BoTorch itself,
-behind Syne Tune's searcher interface. What is different from a textbook run is there to keep it cheap:
+behind Syne Tune's searcher interface: their definitions, which tests hold `hwnas.search.gaussian` against, where two
+objectives allow for cheaper forms, and themselves for more. What is different from a textbook run keeps it cheap:
 
 - The acquisition function is not climbed by gradients but evaluated on candidates, which are architectures: random ones
   and mutants of the front. So nothing has to be rounded, and nothing is proposed twice.
 - Hyperparameters are fitted anew when there are 1.5 times as many results, on `FIT_POINTS` of them.
 - The more results there are, the more proposals are made at once, 1 to 12. EHVI takes the prediction of those before in
   a batch for their result (kriging believer, Ginsbourger et al. 2010), and so of trials that nothing was told of yet;
-  qLogNEHVI samples them.
+  qLogNEHVI samples them, and looks at the candidates that EHVI likes best.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from hwnas.errors import UsageError
 from hwnas.search.archive import Archive, Strategy, Values, everything, layers_of
-from hwnas.spaces import Architecture, Space
+from hwnas.search.encodings import Vectors, features, mutants, vector_type
+from hwnas.search.gaussian import Predictions, expected_improvements, fit, noisy_improvements
+from hwnas.spaces import Architecture
 
 FIRST = 10
 """Results before the first model; until then random architectures are proposed."""
@@ -41,13 +43,12 @@ MODEL_POINTS = 500
 
 _CANDIDATES = 256
 _MUTANTS = 96
-_REFRESHED = 32
+_REFRESHED = 8
+_SCREENED = 32
 _GROWTH = 1.5
 _FIT_STEPS = 25
-_SAMPLES = 32
+_SAMPLES = 16
 _MOST_PENDING = 64
-_ENTRIES = 64
-"""Encodings with more entries than this are modelled by the numbers of heads and units of each layer."""
 
 
 class BayesianOptimisation:
@@ -71,47 +72,67 @@ class BayesianOptimisation:
             raise UsageError(f"searcher {name}: {archive.objectives} objective, expected 2 or more.")
         self._acquire = self._ehvi if name == "ehvi" else self._qlognehvi
         self._archive, self._seed = archive, seed
-        self._features = lru_cache(maxsize=1024)(_features(archive.space))
-        self._mutant = _mutant(archive.space)
+        self._features, self._mutants = features(archive.space), mutants(archive.space)
+        self._type = vector_type(archive.space)
         self._rng = np.random.default_rng([seed, 1])
+        self._asked: list[Vectors] = []
         self._inputs: list[Values] = []
-        self._random: deque[Architecture] = deque(maxlen=_CANDIDATES - _MUTANTS)
+        self._seen: set[bytes] = set()
+        self._all: list[Vectors] = []
+        self._random: deque[Vectors] = deque(maxlen=_CANDIDATES - _MUTANTS)
         self._queue: deque[Architecture] = deque()
-        self._hyperparameters: dict[str, Any] | None = None
+        self._fitted: dict[str, Any] = {}
         self._fitted_on = 0
 
     def propose(self) -> Architecture | None:
         """See `Strategy.propose`."""
-        while self._queue:
-            arch = self._queue.popleft()
-            if arch not in self._archive:
-                return arch
-        told = self._archive.told()
-        if len(told) < FIRST:
-            return None
-        candidates = self._candidates()
-        if not candidates:
-            return None
-        asked = self._archive.asked
-        self._inputs += [self._features(arch) for arch in asked[len(self._inputs) :]]
-        with _own_torch(self._seed + len(told)):
-            chosen = self._chosen(told, np.array([self._features(arch) for arch in candidates]))
-        self._queue.extend(candidates[index] for index in chosen)
-        return self._queue.popleft() if self._queue else None
+        return self._next() or (self._next() if self._fill() else None)
 
     def learn(self, number: int) -> None:
         """See `Strategy.learn`; results are read off the archive, in the order of their numbers."""
 
-    def _candidates(self) -> list[Architecture]:
-        """Architectures not proposed before, different ones: all of a small space, else random ones and mutants."""
+    def _next(self) -> Architecture | None:
+        """The first one waiting that was not proposed meanwhile."""
+        while self._queue:
+            arch = self._queue.popleft()
+            if arch not in self._archive:
+                return arch
+        return None
+
+    def _fill(self) -> bool:
+        """Let a model choose the next ones; whether it could."""
+        archive, told = self._archive, self._archive.told()
+        if len(told) < FIRST:
+            return False
+        for arch in archive.asked[len(self._asked) :]:
+            self._asked.append(self._vector(arch))
+            self._seen.add(self._asked[-1].tobytes())
+            self._inputs.append(self._features(self._asked[-1][None])[0])
+        candidates = self._candidates()
+        if not len(candidates):
+            return False
+        with _own_torch(self._seed + len(told)):
+            chosen = self._chosen(told, self._features(candidates))
+        self._seen.update(candidates[index].tobytes() for index in chosen)  # some decode to what was proposed
+        self._queue.extend(archive.space.decode(candidates[index].tolist()) for index in chosen)
+        return bool(chosen)
+
+    def _vector(self, arch: Architecture) -> Vectors:
+        return np.array(self._archive.space.encode(arch), dtype=self._type)
+
+    def _candidates(self) -> Vectors:
+        """Encodings not proposed before, different ones: all of a small space, else random ones and mutants."""
         archive, space = self._archive, self._archive.space
         if archive.size <= _CANDIDATES:
-            return list(dict.fromkeys(arch for arch in everything(space) if arch not in archive))
-        drawn = _REFRESHED if self._random else self._random.maxlen
-        self._random.extend(space.sample(self._rng) for _ in range(drawn or 0))
-        front = archive.front()
-        mutants = [self._mutant(front[int(self._rng.integers(len(front)))], self._rng) for _ in range(_MUTANTS)]
-        return [arch for arch in dict.fromkeys([*self._random, *mutants]) if arch not in archive]
+            self._all = self._all or [self._vector(arch) for arch in everything(space)]
+            drawn = self._all
+        else:
+            count = _REFRESHED if self._random else self._random.maxlen
+            self._random.extend(self._vector(space.sample(self._rng)) for _ in range(count or 0))
+            front = np.stack([self._asked[number] for number in archive.front_numbers()])
+            drawn = [*self._random, *self._mutants(front, _MUTANTS, self._rng).astype(self._type)]
+        new = {vector.tobytes(): vector for vector in drawn}
+        return np.array([vector for key, vector in new.items() if key not in self._seen], dtype=self._type)
 
     def _chosen(self, told: list[int], candidates: Values) -> list[int]:
         """Indices of the candidates to evaluate next, best first; none if the models cannot be computed."""
@@ -122,89 +143,113 @@ class BayesianOptimisation:
         kept = _spread(scaled, MODEL_POINTS)
         spread = scaled.std(axis=0)
         outcomes = (scaled.mean(axis=0) - scaled) / np.where(spread > 0, spread, 1.0)  # BoTorch maximises
-        inputs = np.array([self._inputs[number] for number in told])
-        x, y = torch.from_numpy(inputs[kept]), torch.from_numpy(outcomes[kept])
+        x = torch.from_numpy(np.array([self._inputs[told[index]] for index in kept]))
+        y = torch.from_numpy(outcomes[kept])
         pending = [self._inputs[number] for number in self._archive.pending()[-_MOST_PENDING:]]
         count = min(_batch(len(told)), len(candidates))
+        layers = layers_of(scaled[kept])
         try:
             self._fit(x, y, _spread(scaled[kept], FIT_POINTS))
-            model = self._model(x, y)
-            front = y[torch.from_numpy(layers_of(-y.numpy()) == 0)]
+            front = y[torch.from_numpy(layers == 0)]
             span = front.amax(dim=0) - front.amin(dim=0)
             reference = front.amin(dim=0) - 0.1 * torch.where(span > 0, span, 1.0)
-            waiting = torch.from_numpy(np.array(pending)) if pending else None
+            waiting = torch.from_numpy(np.array(pending).reshape(-1, x.shape[1]))
             with torch.no_grad():
-                return self._acquire(model, x, y, reference, waiting, torch.from_numpy(candidates), count)
-        except (NanError, NotPSDError):  # nearly equal inputs can make a covariance singular
+                return self._acquire(x, y, layers, reference, waiting, torch.from_numpy(candidates), count)
+        except (NanError, NotPSDError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+            # nearly equal inputs can make a covariance singular
             return []
 
     def _fit(self, x: Any, y: Any, chosen: list[int]) -> None:
         """Fit hyperparameters if it is time to, from those of the last time on."""
-        from botorch.optim.fit import fit_gpytorch_mll_scipy
-        from gpytorch.mlls import ExactMarginalLogLikelihood
-
-        if self._hyperparameters is not None and len(y) < _GROWTH * self._fitted_on:
-            return
-        model = self._model(x[chosen], y[chosen]).train()
-        likelihood = ExactMarginalLogLikelihood(model.likelihood, model).train()
-        fit_gpytorch_mll_scipy(likelihood, options={"maxiter": _FIT_STEPS})
-        self._hyperparameters, self._fitted_on = model.state_dict(), len(y)
+        if not self._fitted or len(y) >= _GROWTH * self._fitted_on:
+            self._fitted = fit(x[chosen], y[chosen], self._fitted or None, steps=_FIT_STEPS)
+            self._fitted_on = len(y)
 
     def _model(self, x: Any, y: Any) -> Any:
-        """Gaussian processes, one an objective, with the hyperparameters of the last fit; in evaluation mode."""
+        """The same processes as a model of BoTorch, in evaluation mode."""
         from botorch.models import SingleTaskGP
 
         model = SingleTaskGP(x, y, outcome_transform=None)
-        if self._hyperparameters is not None:
-            model.load_state_dict(self._hyperparameters)
+        model.covar_module.lengthscale = self._fitted["lengthscales"]
+        model.likelihood.noise = self._fitted["noise"]
+        model.mean_module.initialize(raw_constant=self._fitted["constants"])
         return model.eval()
 
-    def _ehvi(self, model: Any, x: Any, y: Any, reference: Any, pending: Any, candidates: Any, count: int) -> list[int]:
+    def _ehvi(
+        self, x: Any, y: Any, layers: Any, reference: Any, pending: Any, candidates: Any, count: int
+    ) -> list[int]:
         import torch
-        from botorch.acquisition.multi_objective.analytic import ExpectedHypervolumeImprovement
-        from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
 
-        if pending is not None:
-            believed = model.posterior(pending).mean
-            x, y = torch.cat([x, pending]), torch.cat([y, believed])
-            model = self._model(x, y)
-        posterior = model.posterior(candidates)
-        known = _Known(posterior.mean.unsqueeze(1), posterior.variance.unsqueeze(1))
+        known, results = self._believed(x, y, layers, pending, candidates)
         chosen: list[int] = []
-        for _ in range(count):
-            partitioning = FastNondominatedPartitioning(ref_point=reference, Y=y)
-            gain = ExpectedHypervolumeImprovement(known, reference.tolist(), partitioning)(candidates.unsqueeze(1))
+        while len(chosen) < count:
+            gain = _gains(known.mean, known.variance, results, reference)[: len(candidates)]
             gain[chosen] = -torch.inf
             chosen.append(int(gain.argmax()))
-            y = torch.cat([y, known.mean[chosen[-1]]])
+            if len(chosen) < count:
+                known.believe(chosen[-1])
+                results = torch.cat([results, known.mean[chosen[-1]][None]])
         return chosen
 
     def _qlognehvi(
-        self, model: Any, x: Any, y: Any, reference: Any, pending: Any, candidates: Any, count: int
+        self, x: Any, y: Any, layers: Any, reference: Any, pending: Any, candidates: Any, count: int
+    ) -> list[int]:
+        import torch
+
+        if y.shape[1] > 2:
+            return self._qlognehvi_of_many(x, y, layers, reference, pending, candidates, count)
+        kept = x[torch.from_numpy(layers < 2)]
+        known = Predictions(x, y, torch.cat([candidates, pending, kept]), **self._fitted)
+        baseline = list(range(len(candidates), len(known.mean)))
+        gain = _gains(known.mean, known.variance, y[torch.from_numpy(layers == 0)], reference)[: len(candidates)]
+        liked = gain.topk(min(_SCREENED, len(candidates))).indices.tolist()
+        generator = torch.Generator().manual_seed(self._seed)
+        shape = _SAMPLES, 2, len(x) + _MOST_PENDING + 13
+        normals = torch.randn(shape, dtype=torch.float64, generator=generator)
+        chosen: list[int] = []
+        while len(chosen) < count:
+            gain = noisy_improvements(known, baseline + chosen, liked, reference, normals)
+            chosen.append(liked.pop(int(gain.argmax())))
+        return chosen
+
+    def _qlognehvi_of_many(
+        self, x: Any, y: Any, layers: Any, reference: Any, pending: Any, candidates: Any, count: int
     ) -> list[int]:
         import torch
         from botorch.acquisition.multi_objective import logei
         from botorch.sampling import SobolQMCNormalSampler
 
         logei._load_attempted = True  # else BoTorch 0.18 compiles C++ at its first use: minutes, and other roundings
-        baseline = x[torch.from_numpy(layers_of(-y.numpy()) < 2)]
-        chosen: list[int] = []
+        known, results = self._believed(x, y, layers, pending, candidates)
+        gain = _gains(known.mean, known.variance, results, reference)[: len(candidates)]
+        liked = gain.topk(min(_SCREENED, len(candidates))).indices
+        candidates = candidates[liked]
         acquisition = logei.qLogNoisyExpectedHypervolumeImprovement(
-            model,
+            self._model(x, y),
             reference.tolist(),
-            X_baseline=baseline,
+            X_baseline=x[torch.from_numpy(layers < 2)],
             sampler=SobolQMCNormalSampler(torch.Size([_SAMPLES]), seed=self._seed),
             prune_baseline=False,
-            X_pending=pending,
+            X_pending=pending if len(pending) else None,
         )
-        for _ in range(count):
+        chosen: list[int] = []
+        while len(chosen) < count:
             if chosen:
-                taken = candidates[chosen]
-                acquisition.set_X_pending(taken if pending is None else torch.cat([pending, taken]))
+                acquisition.set_X_pending(torch.cat([pending, candidates[chosen]]))
             gain = acquisition(candidates.unsqueeze(1))
             gain[chosen] = -torch.inf
             chosen.append(int(gain.argmax()))
-        return chosen
+        return [int(liked[index]) for index in chosen]
+
+    def _believed(self, x: Any, y: Any, layers: Any, pending: Any, candidates: Any) -> tuple[Predictions, Any]:
+        """Predictions of candidates and then of pending trials, whose means are taken for results; the front."""
+        import torch
+
+        known = Predictions(x, y, torch.cat([candidates, pending]), **self._fitted)
+        for index in range(len(candidates), len(known.mean)):
+            known.believe(index)
+        return known, torch.cat([y[torch.from_numpy(layers == 0)], known.mean[len(candidates) :]])
 
 
 class _Known:
@@ -222,9 +267,21 @@ class _Known:
         return self
 
 
+def _gains(mean: Any, variance: Any, results: Any, reference: Any) -> Any:
+    """Expected hypervolume improvements of (points, objectives) predictions over results, maximised; (points,)."""
+    if mean.shape[1] == 2:
+        return expected_improvements(mean, variance, results, reference)
+    from botorch.acquisition.multi_objective.analytic import ExpectedHypervolumeImprovement
+    from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
+
+    partitioning = FastNondominatedPartitioning(ref_point=reference, Y=results)
+    known = _Known(mean.unsqueeze(1), variance.unsqueeze(1))
+    return ExpectedHypervolumeImprovement(known, reference.tolist(), partitioning)(mean.unsqueeze(1))
+
+
 def _batch(results: int) -> int:
     """How many proposals one model makes."""
-    return 1 if results < 30 else 2 if results < 100 else 5 if results < 200 else 12
+    return 1 if results < 60 else 2 if results < 120 else 5 if results < 200 else 12
 
 
 def _spread(scaled: Values, most: int) -> list[int]:
@@ -238,39 +295,6 @@ def _spread(scaled: Values, most: int) -> list[int]:
     return sorted({*order[: most // 2].tolist(), *others.tolist()})
 
 
-def _features(space: Space) -> Callable[[Architecture], Values]:
-    """What a model sees of an architecture, in [0, 1]; (features,)."""
-    bounds = np.array(list(space.bounds.values()), dtype=np.float64)
-    if len(bounds) > _ENTRIES:
-        heads, units = space.dimensions.heads, space.dimensions.units
-        return lambda arch: np.array(
-            [*(count / heads for count in arch.head_counts), *(count / units for count in arch.unit_counts)]
-        )  # fmt: skip
-    low, span = bounds[:, 0], np.maximum(bounds[:, 1] - bounds[:, 0], 1.0)
-    return lambda arch: (np.array(space.encode(arch), dtype=np.float64) - low) / span
-
-
-def _mutant(space: Space) -> Callable[[Architecture, np.random.Generator], Architecture]:
-    """Changes one entry of the encoding, or a few: to a value nearby or to any other, with equal chances."""
-    bounds = np.array(list(space.bounds.values()))
-    free = np.flatnonzero(bounds[:, 0] < bounds[:, 1])
-    most = min(len(free), max(2, len(free) // 10))
-
-    def mutant(arch: Architecture, rng: np.random.Generator) -> Architecture:
-        vector = np.array(space.encode(arch))
-        entries = rng.choice(free, size=int(np.exp(rng.uniform(0.0, np.log(most + 1)))), replace=False)
-        low, high = bounds[entries, 0], bounds[entries, 1]
-        if rng.random() < 0.5:
-            steps = np.maximum(1, np.abs(rng.normal(scale=0.1 * (high - low)))).round().astype(np.int64)
-            values = vector[entries] + steps * rng.choice([-1, 1], size=len(entries))
-        else:
-            values = rng.integers(low, high + 1)
-        vector[entries] = np.clip(values, low, high)
-        return space.decode(vector.tolist())
-
-    return mutant
-
-
 @contextmanager
 def _own_torch(seed: int) -> Iterator[None]:
     """One thread, own random state, and no warnings, whatever they are outside; the same numbers every time."""
@@ -279,7 +303,7 @@ def _own_torch(seed: int) -> Iterator[None]:
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of inputs' scales and of fits that stop at their step limit
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed keeps a stack trace of every call
         torch.set_num_threads(1)
         try:
             yield

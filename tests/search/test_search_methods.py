@@ -7,7 +7,8 @@ import pytest
 
 from hwnas.errors import UsageError
 from hwnas.search.archive import Archive, everything, layers_of, unit_scaled
-from hwnas.search.bayesian import _features, _mutant, _spread
+from hwnas.search.bayesian import _spread
+from hwnas.search.encodings import features, mutants, neighbour
 from hwnas.search.evolution import priorities
 from hwnas.search.hypervolume import hypervolume
 from hwnas.search.nsga2 import POPULATION
@@ -126,15 +127,33 @@ def test_what_is_left_of_a_space_is_found() -> None:
 
 @pytest.mark.parametrize("where", space_names())
 def test_models_see_numbers_from_0_to_1_and_mutants_reach_both_ends(where: str) -> None:
-    features, mutant = _features(space(where)), _mutant(space(where))
-    assert features(space(where).largest()).tolist() == [1.0] * len(features(space(where).middle()))
-    rng = np.random.default_rng(0)
-    changed = [mutant(space(where).middle(), rng) for _ in range(500)]
-    assert all(arch in space(where) for arch in changed)
-    seen = np.array([space(where).encode(arch) for arch in changed])
-    bounds = np.array(list(space(where).bounds.values()))
+    there, bounds = space(where), np.array(list(space(where).bounds.values()))
+    of_largest, of_middle = (
+        features(there)(np.array([there.encode(arch)])) for arch in (there.largest(), there.middle())
+    )
+    assert of_largest.tolist() == [[1.0] * of_middle.shape[1]]
+    seen = mutants(there)(np.array([there.encode(there.middle())]), 1500, np.random.default_rng(0))
+    assert all(there.decode(vector) in there for vector in seen.tolist())
     np.testing.assert_array_equal(seen.min(axis=0), bounds[:, 0])
     np.testing.assert_array_equal(seen.max(axis=0), bounds[:, 1])
+
+
+@pytest.mark.parametrize("where", space_names())
+def test_neighbours_differ_in_one_dimension_and_reach_every_value_of_it(where: str) -> None:
+    there, rng = space(where), np.random.default_rng(0)
+    start = np.array(there.encode(there.middle()))
+    drawn = np.array([neighbour(there)(start, rng) for _ in range(1200)])
+    if where == "large":  # 4 layers of 4 heads, and then of 16 units: the number kept in each is a dimension
+        heads, units = np.split(drawn, [16], axis=1)
+        drawn = np.hstack([heads.reshape(1200, 4, 4).sum(axis=2), units.reshape(1200, 4, 16).sum(axis=2)])
+        start, high = np.array([2] * 4 + [8] * 4), np.array([4] * 4 + [16] * 4)
+        assert len({tuple(row) for row in heads.tolist()}) > 20, "which heads are kept is left to chance"
+        bounds = np.stack([np.zeros(8), high], axis=1)
+    else:
+        bounds = np.array(list(there.bounds.values()))
+    assert ((drawn != start).sum(axis=1) == 1).all()
+    np.testing.assert_array_equal(drawn.min(axis=0), bounds[:, 0])
+    np.testing.assert_array_equal(drawn.max(axis=0), bounds[:, 1])
 
 
 def test_a_subset_for_the_model_has_the_front() -> None:

@@ -1,0 +1,99 @@
+"""Encodings of architectures as arrays: what a model sees of them, and how they are changed.
+
+Most spaces have an entry for each choice. LARGE has one for each head and unit, thousands: changing one of them changes
+nothing that could be measured. Its blocks, the heads or the units of a layer, are what is modelled and changed there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.search.archive import Values
+from hwnas.spaces import Space
+
+Vectors = NDArray[np.integer[Any]]
+"""Encodings of architectures, (n, entries)."""
+
+_ENTRIES = 64
+"""Encodings of one entry a head and unit with more entries than this are seen as blocks."""
+
+
+def vector_type(space: Space) -> np.dtype[Any]:
+    """The smallest type that holds the entries of an encoding."""
+    return np.min_scalar_type(max(high for _, high in space.bounds.values()))
+
+
+def blocks(space: Space) -> list[NDArray[np.int64]]:
+    """Entries of each block of LARGE, heads layer by layer and then units; none for other spaces."""
+    layers, heads, units = space.dimensions.layers, space.dimensions.heads, space.dimensions.units
+    if len(space.bounds) <= _ENTRIES or len(space.bounds) != layers * (heads + units):
+        return []
+    starts = np.cumsum([0, *[heads] * layers, *[units] * layers])
+    return [np.arange(start, end) for start, end in pairwise(starts)]
+
+
+def features(space: Space) -> Callable[[Vectors], Values]:
+    """What a model sees of encodings (n, entries), in [0, 1]: entries, or the shares kept in blocks; (n, features)."""
+    if parts := blocks(space):
+        starts = [part[0] for part in parts]
+        sizes = np.array([len(part) for part in parts], dtype=np.float64)
+        return lambda vectors: np.add.reduceat(vectors, starts, axis=1, dtype=np.int64) / sizes
+    bounds = np.array(list(space.bounds.values()), dtype=np.float64)
+    low, span = bounds[:, 0], np.maximum(bounds[:, 1] - bounds[:, 0], 1.0)
+    return lambda vectors: (vectors.astype(np.float64) - low) / span
+
+
+def mutants(space: Space) -> Callable[[Vectors, int, np.random.Generator], NDArray[np.int64]]:
+    """Draws encodings that differ from one of some in one entry or a few, by a value nearby or any, at equal chances.
+
+    Few are as likely as many on a logarithmic scale, up to a tenth of all entries, at least 2.
+    """
+    bounds = np.array(list(space.bounds.values()))
+    free = np.flatnonzero(bounds[:, 0] < bounds[:, 1])
+    most = min(len(free), max(2, len(free) // 10))
+
+    def draw(parents: Vectors, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        children = parents[rng.integers(len(parents), size=count)].astype(np.int64)
+        changes = np.exp(rng.uniform(0.0, np.log(most + 1), size=count)).astype(np.int64)
+        rows = np.repeat(np.arange(count), changes)
+        entries = free[rng.integers(len(free), size=len(rows))]
+        low, high = bounds[entries, 0], bounds[entries, 1]
+        steps = np.maximum(1, np.abs(rng.normal(scale=0.1 * (high - low)))).round().astype(np.int64)
+        nearby = children[rows, entries] + steps * rng.choice([-1, 1], size=len(rows))
+        values = np.where((rng.random(count) < 0.5)[rows], nearby, rng.integers(low, high + 1))
+        children[rows, entries] = np.clip(values, low, high)
+        return children
+
+    return draw
+
+
+def neighbour(space: Space) -> Callable[[Vectors, np.random.Generator], NDArray[np.int64]]:
+    """Draws an encoding that has another value in one dimension, uniformly.
+
+    A dimension is an entry; in LARGE the number that is kept in a block, of which random ones come or go.
+    """
+    bounds = np.array(list(space.bounds.values()))
+    free = np.flatnonzero(bounds[:, 0] < bounds[:, 1])
+    parts = blocks(space)
+
+    def draw(vector: Vectors, rng: np.random.Generator) -> NDArray[np.int64]:
+        changed = vector.astype(np.int64)
+        if not parts:
+            entry = free[int(rng.integers(len(free)))]
+            value = int(rng.integers(*bounds[entry]))  # one of the others, which are one fewer
+            changed[entry] = value + (value >= changed[entry])
+            return changed
+        part = parts[int(rng.integers(len(parts)))]
+        kept, left = part[changed[part] == 1], part[changed[part] == 0]
+        count = int(rng.integers(len(part)))
+        count += count >= len(kept)
+        pool = left if count > len(kept) else kept
+        changed[rng.choice(pool, size=abs(count - len(kept)), replace=False)] ^= 1
+        return changed
+
+    return draw
