@@ -147,7 +147,9 @@ class Runner(Protocol):
 class Profiler(Protocol):
     """A runtime. Implementations import their libraries inside the methods.
 
-    One whose precisions depend on the device may have a method `check(precision)` that raises ProfilerError.
+    One whose precisions depend on the device may have a method `check(precision)` that raises ProfilerError. One that
+    runs with other libraries on a device may have a method `libraries(kind)` that gives their versions; they become
+    part of the setting's.
 
     Attributes:
         name: What it is registered under.

@@ -42,6 +42,18 @@ class OnnxRuntime:
         """See `Profiler.version`."""
         return str(_module().__version__)
 
+    def libraries(self, kind: str) -> str:
+        """Versions of CUDA and cuDNN that networks run with on a GPU; empty on a processor, or where there are none.
+
+        They are PyTorch's, which is imported first: ONNX Runtime takes the libraries that are loaded.
+        """
+        if kind != "gpu":
+            return ""
+        import torch
+
+        cudnn: Any = torch.backends.cudnn
+        return name_libraries(torch.version.cuda, cudnn.version())
+
     @contextmanager
     def open(self, path: Path, workload: Workload) -> Iterator[Runner]:
         """See `Profiler.open`.
@@ -165,6 +177,20 @@ class _GpuRunner:
             binding.bind_ortvalue_input(name, value)
         binding.bind_output(self._session.get_outputs()[0].name, "cuda", index)
         return binding
+
+
+def name_libraries(cuda: str | None, cudnn: int | None) -> str:
+    """Versions of CUDA and cuDNN as part of a runtime's: `"cuda12.8 cudnn9.10.2"`.
+
+    Args:
+        cuda: As PyTorch says it; None without.
+        cudnn: The number that the library gives for its version; None without.
+    """
+    parts = [] if cuda is None else [f"cuda{cuda}"]
+    if cudnn is not None:
+        major, rest = divmod(cudnn, 10_000 if cudnn >= 90_000 else 1_000)
+        parts.append(f"cudnn{major}.{rest // 100}.{rest % 100}")
+    return " ".join(parts)
 
 
 def _module() -> Any:

@@ -103,13 +103,12 @@ def profile(
     quiet()
     folder = run_folder(run, task)
     config = config_of(folder, required=run is not None, model=model, task=task, data_dir=data_dir)
-    place = table or default_table_path()
     if setting is None:
-        _estimate(config, target, precision, batch, seq_len, place, as_json)
+        _estimate(config, target, precision, batch, seq_len, table, as_json)
         return
     from hwnas.pipeline.profile import draw_profile, profile_run, spaces_of
 
-    with LatencyTable(place) as rows, reporter() as report:
+    with LatencyTable(table or default_table_path()) as rows, reporter() as report:
         result = profile_run(
             config,
             setting,
@@ -161,12 +160,14 @@ def print_profile(result: Any) -> None:
         )
 
 
-def _estimate(config: Any, target: str, precision: str, batch: int, length: int, place: Any, as_json: bool) -> None:
+def _estimate(
+    config: Any, target: str, precision: str, batch: int, length: int, table: str | None, as_json: bool
+) -> None:
     from hwnas.cli.estimate_view import print_estimate
     from hwnas.latency.estimate import estimate_model
-    from hwnas.latency.table import LatencyTable
+    from hwnas.latency.table import table_if_there
 
-    with LatencyTable(place) as rows:
+    with table_if_there(table) as rows:
         found = estimate_model(config, target, precision, batch, length, rows)
     if as_json:
         print_json(found.to_json())

@@ -9,9 +9,12 @@ from hwnas.cli import search_options as own
 from hwnas.cli.console import out, print_json
 from hwnas.cli.prepare import quiet, run_folder
 from hwnas.cli.progress import reporter
-from hwnas.errors import UsageError
+from hwnas.cli.space_choice import MEASURED
+from hwnas.errors import TableError, UsageError
 
 if TYPE_CHECKING:
+    from hwnas.latency.records import Setting
+    from hwnas.latency.table import LatencyTable
     from hwnas.pipeline.folder import RunFolder
 
 
@@ -60,6 +63,8 @@ def search(
     with fronts.png and comparison.json. Evaluations are kept: after a crash, and with another target or objective, none
     is made twice.
     """
+    from dataclasses import replace
+
     from hwnas.latency.table import LatencyTable, default_table_path
     from hwnas.pipeline.baseline import baselines_beside
     from hwnas.pipeline.reach import Shape, find_settings
@@ -77,13 +82,15 @@ def search(
         objective=tuple(objective or ["latency"]), searcher=searcher, evaluations=evaluations, examples=examples,
         max_members=max_members, seed=seed, limits=own.read_limits(max_latency, max_memory, max_parameters),
         max_error_increase=None if max_error_increase is None else parse_increase(max_error_increase),
-        align=None if align is None else _steps(align, folder, requests[0].name, requests[0].precisions[0]),
+        align=None if align in (None, MEASURED) else _steps(align, folder, requests[0].name, requests[0].precisions[0]),
         measure_during=measure_during, remeasure=remeasure,
     )  # fmt: skip
     quiet()
     folder.spec()  # no table is made for a run that is not there
     with LatencyTable(table or default_table_path()) as rows, reporter() as report:
         settings = find_settings(requests, shape, folder, rows, estimate=estimate)
+        if align == MEASURED:
+            choice = replace(choice, align=_measured_steps(folder, settings[0][0], rows))
         found = search_devices(folder, settings, rows, choice, progress=report)
     if as_json and found.overview is None:
         print_json(found.fronts[0].to_json())
@@ -118,3 +125,21 @@ def _steps(text: str, folder: RunFolder, target: str, precision: str) -> tuple[i
     config = config_of_run(folder)
     head_size = get_family(config).dimensions(config).head_size
     return parse_align(text, target=get_target(target), precision=precision, head_size=head_size)
+
+
+def _measured_steps(folder: RunFolder, setting: Setting, rows: LatencyTable) -> tuple[int, int] | None:
+    """The steps that the sweeps of a device in the table show; None where they show none, and nothing is narrowed."""
+    from hwnas.latency.steps import load_steps
+    from hwnas.pipeline.reach import ESTIMATE, config_of_run
+    from hwnas.spaces.align import ANY
+
+    if setting.runtime == ESTIMATE:
+        raise UsageError(
+            f"--align measured: nothing is measured on {setting.target}, which is estimated; use --align target, or "
+            "give two numbers."
+        )
+    try:
+        steps = load_steps(config_of_run(folder), setting, rows)
+    except TableError as error:
+        raise UsageError(f"--align measured: no steps have been measured: {error}") from error
+    return None if steps == ANY else steps

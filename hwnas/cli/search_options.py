@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from hwnas.cli.options import option
+from hwnas.cli.options import PRECISIONS, RUNTIMES, option
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ Runtimes = Annotated[
     list[str] | None,
     option(
         "--runtime",
-        help="Runtime that runs and times the networks; TARGET=NAME for one device. [default: onnxruntime, and of a "
-        "device elsewhere the one it was profiled with]",
+        help=f"Runtime that runs and times the networks: {RUNTIMES}. TARGET=NAME for one device. "
+        "[default: onnxruntime, and of a device elsewhere the one it was profiled with]",
         panel=_DEVICE,
         show_default=False,
     ),
@@ -49,8 +49,8 @@ Precisions = Annotated[
     list[str] | None,
     option(
         "--precision",
-        help="Arithmetic of the networks; give it several times to search precision and architecture together; "
-        "TARGET=NAME for one device. [default: fp32]",
+        help=f"Arithmetic of the networks: {PRECISIONS}, as the runtime has it. Given several times, precision and "
+        "architecture are searched together; TARGET=NAME for one device. [default: fp32]",
         panel=_DEVICE,
         show_default=False,
     ),
@@ -71,8 +71,8 @@ Align = Annotated[
     str | None,
     option(
         "--align",
-        help="Narrow the run's space to widths in steps: target, what the first --target likes in --precision, or two "
-        "numbers, of heads and of units, such as 2,64.",
+        help="Narrow the run's space to widths in steps: target, what the first --target likes in --precision; "
+        "measured, the steps of its sweeps in the latency table; or two numbers, of heads and of units, such as 2,64.",
         panel=_SEARCH,
         show_default=False,
     ),

@@ -52,16 +52,18 @@ class Number:
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers that go with an engine; measured and predicted ones never mix.
+    """The numbers that go with an engine; measured, predicted and estimated ones never mix.
 
     Attributes:
         measured: By name, such as `test_error`, `latency`, `parameters`.
-        predicted: By name.
+        predicted: By name; what a fit to measurements of the device says.
+        estimated: By name; what was worked out from the facts of the device, which was out of reach.
         engine_latency: Of this very engine on its target; None means not measured.
     """
 
     measured: Mapping[str, Number] = field(default_factory=dict)
     predicted: Mapping[str, Number] = field(default_factory=dict)
+    estimated: Mapping[str, Number] = field(default_factory=dict)
     engine_latency: Number | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -70,6 +72,7 @@ class Numbers:
         return {
             "measured": {name: asdict(number) for name, number in self.measured.items()},
             "predicted": {name: asdict(number) for name, number in self.predicted.items()},
+            "estimated": {name: asdict(number) for name, number in self.estimated.items()},
             "engine_latency": engine,
             "engine_latency_note": "not measured" if engine is None else "measured on the target",
         }

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 
 from hwnas.latency import schema
-from hwnas.latency.records import Measured, Setting
+from hwnas.latency.records import Measured, Setting, check_types
 from hwnas.profilers.base import Failure
 
 
@@ -124,7 +124,7 @@ def make_entry(kind: str, setting: Setting, row: Mapping[str, Any]) -> Entry:
         row: Its columns, as `values()` gives them.
 
     Raises:
-        TableError: A column of a measurement is missing.
+        TableError: A column of a measurement is missing, or a value is of another type than its column.
         KeyError: A column of another kind is missing.
     """
     if kind == "measured":
@@ -132,6 +132,7 @@ def make_entry(kind: str, setting: Setting, row: Mapping[str, Any]) -> Entry:
         return MeasuredEntry(setting, row["network"], row["role"], measured)
     if kind == "failure":
         return FailureEntry(setting, row["network"], Failure(row["stage"], row["reason"]), row["date"])
+    check_types(Fit, row)
     values = {name: row[name] for name in Fit.__dataclass_fields__}
     return FitEntry(setting, Fit(**{**values, "design": tuple(row["design"]), "holdout": tuple(row["holdout"])}))
 

@@ -18,6 +18,12 @@ from hwnas.spaces.architecture import Architecture
 DOUBTS = frozenset({"throttled", "clock_low", "contended", "shared_gpu", "disturbed"})
 """Flags of rows that are measured again later."""
 
+_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int, float), "a number"),
+    "float": ((int, float), "a number"),
+    "str": ((str,), "text"),
+}
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -149,10 +155,11 @@ class Measured:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Measured:
-        """Inverse of `to_json`; TableError if a field is missing or it is no measurement."""
+        """Inverse of `to_json`; TableError if a field is missing or of another type, or it is no measurement."""
         if data.get("kind") != "measured":
             raise TableError(f"expected a measurement, got kind {data.get('kind')!r}; measure it again.")
         chosen = _chosen(cls, data)
+        check_types(cls, chosen)
         lists = {name: tuple(chosen.get(name) or ()) for name in ("flags", "round_medians")}
         return cls(**{**chosen, **lists, "telemetry": chosen.get("telemetry") or {}})
 
@@ -313,3 +320,26 @@ def _chosen(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     if missing:
         raise TableError(f"a stored {cls.__name__.lower()} lacks {missing[0]!r}; measure it again.")
     return {name: data[name] for name in names if name in data}
+
+
+def check_types(cls: type[Any], data: Mapping[str, Any]) -> None:
+    """Refuse text where a number belongs, and the like: SQLite keeps whatever it is given in any column.
+
+    Args:
+        cls: A dataclass; its fields of plain numbers and text are looked at.
+        data: Values by the name of their field; others are left aside.
+
+    Raises:
+        TableError: A value is of another type than its field.
+    """
+    for entry in fields(cls):
+        kind, _, empty = str(entry.type).partition(" | ")
+        if kind not in _TYPES or entry.name not in data or (empty and data[entry.name] is None):
+            continue
+        types, name = _TYPES[kind]
+        value = data[entry.name]
+        if isinstance(value, bool) or not isinstance(value, types):
+            raise TableError(
+                f"a stored {cls.__name__.lower()} has {entry.name} {str(value)[:40]!r}, expected {name}; its table "
+                "or file is damaged."
+            )

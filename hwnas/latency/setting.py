@@ -11,7 +11,7 @@ from hwnas.errors import DeviceNotFoundError, ProfilerError, UnknownNameError, U
 from hwnas.latency.records import Setting
 from hwnas.latency.table import LatencyTable
 from hwnas.profilers import TimingProtocol, Workload, get_profiler
-from hwnas.profilers.base import PRECISIONS
+from hwnas.profilers.base import PRECISIONS, Profiler
 from hwnas.profilers.nvml import visible_device
 from hwnas.targets import Device, Target, detect_devices, fingerprint, get_target, is_device, require_device
 
@@ -60,7 +60,7 @@ def make_setting(
         )
     if precision not in profiler.precisions:
         raise ProfilerError(f"runtime {runtime} has no {precision} here; it has {', '.join(profiler.precisions)}.")
-    version, check = profiler.version(), getattr(profiler, "check", None)
+    version, check = version_on(profiler, facts.kind), getattr(profiler, "check", None)
     if check is not None:
         check(precision)
     processors = os.cpu_count() or 1
@@ -79,6 +79,21 @@ def make_setting(
     )
 
 
+def version_on(profiler: Profiler, kind: str) -> str:
+    """Version of an installed runtime on a kind of device, with those of the libraries that it runs with there.
+
+    Args:
+        profiler: The runtime. Its method `libraries(kind)`, if it has one, says versions that are not part of its own.
+        kind: `"cpu"` or `"gpu"`.
+
+    Raises:
+        MissingExtraError: The runtime is not installed.
+    """
+    libraries = getattr(profiler, "libraries", None)
+    version = profiler.version()
+    return version if libraries is None else f"{version} {libraries(kind)}".rstrip()
+
+
 def check_here(setting: Setting) -> None:
     """Refuse to measure in the setting of another device, driver or version: its rows would not be what they say.
 
@@ -87,13 +102,14 @@ def check_here(setting: Setting) -> None:
         DeviceNotFoundError: The target is not in this machine.
         MissingExtraError: The runtime is not installed.
     """
-    version = get_profiler(setting.runtime).version()
+    target = get_target(setting.target)
+    version = version_on(get_profiler(setting.runtime), target.kind)
     if version != setting.runtime_version:
         raise ProfilerError(
             f"the setting is for {setting.runtime} {setting.runtime_version}, but {version} is installed; "
             "make a new setting."
         )
-    here = fingerprint(require_device(get_target(setting.target)))
+    here = fingerprint(require_device(target))
     if here != setting.fingerprint:
         raise ProfilerError(
             f"the setting is for {setting.fingerprint}, but this machine has {here}; make a new setting."

@@ -31,7 +31,7 @@ from hwnas.latency.entries import Entry, FailureEntry, Fit, FitEntry, MeasuredEn
 from hwnas.latency.records import Measured, Setting
 from hwnas.profilers.base import Failure
 
-__all__ = ["Fit", "LatencyTable", "Summary", "default_table_path", "open_table"]
+__all__ = ["Fit", "LatencyTable", "Summary", "default_table_path", "open_table", "table_if_there"]
 
 
 @dataclass(frozen=True)
@@ -247,6 +247,23 @@ def open_table(path_or_url: str | Path | None) -> LatencyTable:
     if path is not None and not path.exists():
         raise TableError(f"{path}: no such table; `hwnas profile` makes one, --table names another.")
     return LatencyTable(place)
+
+
+@contextmanager
+def table_if_there(path_or_url: str | Path | None) -> Iterator[LatencyTable | None]:
+    """A table for work that can do without one: None where the default one is not there; nothing is made.
+
+    Args:
+        path_or_url: As for `open_table`; one that is named must be there.
+
+    Raises:
+        TableError: There is no such file, or `LatencyTable` refuses it.
+    """
+    if path_or_url is None and not default_table_path().exists():
+        yield None
+        return
+    with open_table(path_or_url) as table:
+        yield table
 
 
 def _measured(row: dict[str, Any]) -> Measured:

@@ -163,10 +163,10 @@ def _numbers(front: Front, index: int) -> Numbers:
         )
         for name, (value, split, examples) in errors.items()
     }
-    latency, predicted = member.latency, {}
+    latency, predicted, estimated = member.latency, {}, {}
     if isinstance(latency, Estimated):
-        basis = {**about["setting"], "estimated": latency.basis}
-        predicted["latency"] = Number(latency.seconds, "seconds", basis, latency.low, latency.high)
+        basis = {**about["setting"], "basis": latency.basis}
+        estimated["latency"] = Number(latency.seconds, "seconds", basis, latency.low, latency.high)
     elif isinstance(latency, Measured):
         setting = {
             **about["setting"], "precision": member.precision, "protocol_date": latency.date, "runs": latency.n,
@@ -180,4 +180,4 @@ def _numbers(front: Front, index: int) -> Numbers:
         predicted["latency"] = Number(
             said.seconds, "seconds", {**about["setting"], "predictor": "additive fit"}, said.low, said.high
         )
-    return Numbers(measured=measured, predicted=predicted)
+    return Numbers(measured=measured, predicted=predicted, estimated=estimated)

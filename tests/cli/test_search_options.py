@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from hwnas.cli.options import PRECISIONS, RUNTIMES
 from hwnas.cli.search_options import read_limits, read_requests
 from hwnas.errors import UsageError
 from hwnas.pipeline.reach import Request
+from hwnas.profilers import profiler_names
+from hwnas.profilers.base import PRECISIONS as BY_NAME
 from hwnas.search.constraints import Limit
 
 
@@ -32,3 +37,9 @@ def test_limits() -> None:
         Limit("memory", 1e9),
         Limit("parameters", 2e6),
     )
+
+
+def test_help_names_every_runtime_and_precision() -> None:
+    """Written down there, because the registries import libraries."""
+    assert re.split(", | or ", PRECISIONS) == list(BY_NAME)
+    assert re.split(", | or ", RUNTIMES) == list(profiler_names())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -186,3 +187,18 @@ def test_help_reads_like_documentation():
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"{name} {parameter.name} has no help"
         assert {"as_json", "table"} <= {parameter.name for parameter in command.params}
+
+
+@pytest.mark.parametrize(
+    ("where", "name"), [("measurements", "seconds"), ("measurements", "peak_memory_bytes"), ("fits", "mean_error")]
+)
+def test_text_where_a_number_belongs(path, where, name):
+    """SQLite keeps whatever it is given in any column."""
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(f"UPDATE hwnas_{where} SET {name} = 'fast' WHERE id = 1")
+    connection.close()
+    for command in ("show", "ls"):
+        with pytest.raises(HwnasError, match=f"has {name} 'fast', expected a number; .* damaged") as caught:
+            call(command, "--table", path)
+        assert "\n" not in str(caught.value)

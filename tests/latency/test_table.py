@@ -16,7 +16,7 @@ from hwnas.errors import TableError, UnknownNameError
 from hwnas.latency import schema
 from hwnas.latency.contents import Stored
 from hwnas.latency.entries import MeasuredEntry, Selection
-from hwnas.latency.table import Fit, LatencyTable, default_table_path
+from hwnas.latency.table import Fit, LatencyTable, default_table_path, table_if_there
 from hwnas.profilers import Failure
 
 
@@ -305,3 +305,16 @@ def test_opening_imports_no_alembic(tmp_path):
     )
     command = [sys.executable, "-P", "-c", code, str(tmp_path / "t.sqlite")]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "False\n"
+
+
+def test_what_can_do_without_a_table_makes_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with table_if_there(None) as table:
+        assert table is None
+    with pytest.raises(TableError, match="no such table"), table_if_there(tmp_path / "t.sqlite"):
+        pytest.fail("it was made")
+    assert not any(tmp_path.iterdir())
+    LatencyTable(default_table_path()).close()
+    with table_if_there(None) as table:
+        assert table is not None
+        assert table.path == default_table_path()

@@ -303,7 +303,8 @@ def test_devices_are_found_here_in_the_table_or_not_at_all(
 def test_the_command(call: Callable[..., Any], searched: tuple[RunFolder, Searched], table: LatencyTable) -> None:
     words = ["search", searched[0].path, "--seq-len", 16, "--rounds", 4, "--table", table.path, "--evaluations", 8,
              "--examples", 24, "--max-members", 2]  # fmt: skip
-    code, out, err = call(*words, "--target", "cpu", "--target", "a10g", "--precision", "a10g=fp16", "--compare")
+    devices = ["--target", "cpu", "--target", "a10g", "--precision", "a10g=fp16"]
+    code, out, err = call(*words, *devices, "--align", "measured", "--compare")  # nothing here goes in steps
     assert code == 0, err
     for said in ("latencies predicted, not measured: tensorrt fp16", "Best latency at equal validation errors",
                  "what is best for cpu costs", "side by side in"):  # fmt: skip
@@ -317,6 +318,8 @@ def test_the_command(call: Callable[..., Any], searched: tuple[RunFolder, Search
         (["--target", "a10g", "--precision", "cpu=fp16"], "the devices asked for are a10g"),
         (["--target", "a10g", "--precision", "fp16", "--max-memory", "1GB"], "peak memory of fewer than"),
         (["--align", "wide"], "--align 'wide'"),
+        (["--target", "a10g", "--precision", "fp16", "--align", "measured"], "no steps have been measured"),
+        (["--target", "l4", "--precision", "fp16", "--estimate", "--align", "measured"], "l4, which is estimated"),
     ):
         code, out, err = call(*words, *wrong)
         lines = [line for line in err.splitlines() if line.startswith("error: ")]

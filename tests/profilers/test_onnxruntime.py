@@ -10,8 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hwnas.errors import ProfilerError, UnknownNameError
+from hwnas.latency.setting import version_on
 from hwnas.profilers import Failure, TimingProtocol, Workload, get_profiler, measure_memory, profiler_names
 from hwnas.profilers.memory import main
+from hwnas.profilers.onnxruntime import name_libraries
 from hwnas.profilers.protocol import time_networks
 
 WORKLOAD = Workload(precision="fp32", batch=2, sequence_length=5, threads=1, vocabulary=50)
@@ -111,3 +113,13 @@ def test_memory_failures_are_data(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "ONNX file" in capsys.readouterr().out
+
+
+def test_the_version_on_a_gpu_names_cuda_and_cudnn():
+    """Kernels come from these libraries: with others, latencies are others."""
+    assert name_libraries("12.8", 91002) == "cuda12.8 cudnn9.10.2"
+    assert name_libraries("11.8", 8902) == "cuda11.8 cudnn8.9.2"
+    assert name_libraries(None, None) == ""
+    profiler = get_profiler("onnxruntime")
+    assert version_on(profiler, "cpu") == profiler.version()
+    assert version_on(profiler, "gpu").split()[0] == profiler.version()

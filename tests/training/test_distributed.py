@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from hwnas.training.trainer import latest_checkpoint
+
 SCRIPT = """
-import os, sys
+import json, os, signal, sys
 sys.path[:0] = [{tests!r}, {tests!r} + "/training"]
 from pathlib import Path
 from importlib.util import module_from_spec, spec_from_file_location
@@ -22,47 +25,73 @@ from safetensors.torch import save_file
 spec = spec_from_file_location("toy", {tests!r} + "/training/conftest.py")
 toy = module_from_spec(spec)
 spec.loader.exec_module(toy)
-folder, rank = Path(sys.argv[1]), os.environ["RANK"]
-plain = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-for name, options in {runs!r}.items():
-    model = conftest.make_tiny("bert", **plain)
-    toy.train_toy(model, folder / name / "checkpoints", **options)
+folder, rank, stop = Path(sys.argv[1]), os.environ["RANK"], int(sys.argv[2])
+runs = {runs!r}
+for name in sys.argv[3:]:
+    said = {{}}
+    def progress(done, total, text):
+        said[done] = text
+        if name == "killed" and done == stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+    dropout = runs[name]["dropout"]
+    model = conftest.make_tiny("bert", hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
+    toy.train_toy(model, folder / name / "checkpoints", progress=progress, **runs[name]["options"])
     save_file(model.state_dict(), folder / name / (rank + ".safetensors"))
+    (folder / name / (rank + ".json")).write_text(json.dumps(said))
 """
 
+# one sub-network in a step, which leaves most parameters without a gradient
+RANDOM: dict[str, Any] = {"dropout": 0.1, "options": {"strategy": "random", "max_steps": 24, "accumulate": 2}}
 RUNS: dict[str, dict[str, Any]] = {
     # both ends in every step: nothing is drawn, so that one process can be compared
-    "ends": {"strategy": "full", "k": 0, "max_steps": 4},
-    # one sub-network in a step, which leaves most parameters without a gradient
-    "random": {"strategy": "random", "max_steps": 4, "accumulate": 2},
+    "ends": {"dropout": 0.0, "options": {"strategy": "full", "k": 0, "max_steps": 4}},
+    "random": RANDOM,
+    "killed": RANDOM,
 }
+LAUNCH = (
+    "-P -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no "
+    "--dynamo_backend no --main_process_port 0"
+)
 
 
-def test_two_processes_end_with_the_same_weights(
-    tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path
-) -> None:
-    tests = str(Path(__file__).resolve().parent.parent)
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT.format(tests=tests, runs=RUNS))
-    launch = (
-        "-P -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no "
-        "--dynamo_backend no --main_process_port 0"
-    )
+def launch(folder: Path, stop: int, *names: str) -> tuple[int, str]:
+    """Train in two processes; the exit code of the launcher and what it said."""
+    script = folder / "train.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).resolve().parent.parent), runs=RUNS))
     done = subprocess.run(
-        [sys.executable, *launch.split(), str(script), str(tmp_path)],
+        [sys.executable, *LAUNCH.split(), str(script), str(folder), str(stop), *names],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    trained = {}
-    for name in RUNS:
-        first, second = (load_file(tmp_path / name / f"{rank}.safetensors") for rank in "01")
-        assert all(torch.equal(first[key], second[key]) for key in first), name
-        assert (tmp_path / name / "checkpoints" / "checkpoint-4" / "hwnas.json").is_file()
-        assert (tmp_path / name / "checkpoints" / "checkpoint-4" / "rng_state_1.pth").is_file()
-        trained[name] = first
+    return done.returncode, done.stderr[-2000:]
+
+
+def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    """What both processes ended with."""
+    first, second = (load_file(folder / name / f"{rank}.safetensors") for rank in "01")
+    assert all(torch.equal(first[key], second[key]) for key in first), name
+    return first
+
+
+def losses(folder: Path, name: str, rank: str = "0") -> dict[int, str]:
+    """What a process said of the loss after each step that it made."""
+    found = json.loads((folder / name / f"{rank}.json").read_text())
+    return {int(step): text for step, text in found.items()}
+
+
+def test_two_processes_end_with_the_same_weights_killed_or_not(
+    tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path
+) -> None:
+    code, said = launch(tmp_path, 22, "ends", "random", "killed")
+    assert code != 0, "both processes of the last training were killed in step 22"
+    assert "SIGKILL" in said or "-9" in said, said
+    trained = {name: weights(tmp_path, name) for name in ("ends", "random")}
+    for name, last in (("ends", 4), ("random", 24)):
+        checkpoint = tmp_path / name / "checkpoints" / f"checkpoint-{last}"
+        assert (checkpoint / "hwnas.json").is_file()
+        assert (checkpoint / "rng_state_1.pth").is_file()
 
     # Two processes with a batch each are one process that adds up two batches.
     alone = tiny("bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
@@ -73,3 +102,16 @@ def test_two_processes_end_with_the_same_weights(
             torch.testing.assert_close(trained["ends"][key], value, rtol=0, atol=1e-4, msg=key)
     moved = max(float((before[key] - trained["ends"][key]).abs().max()) for key in trained["ends"])
     assert moved > 5e-4
+
+    # Killed, and started again: the same losses from the checkpoint on, and the same weights, bit for bit.
+    checkpoints = tmp_path / "killed" / "checkpoints"
+    assert latest_checkpoint(checkpoints) == checkpoints / "checkpoint-20"
+    assert not (tmp_path / "killed" / "0.safetensors").exists()
+    code, said = launch(tmp_path, -1, "killed")
+    assert code == 0, said
+    resumed = weights(tmp_path, "killed")
+    assert all(torch.equal(resumed[key], value) for key, value in trained["random"].items())
+    for rank in "01":
+        curve = losses(tmp_path, "random", rank)
+        assert losses(tmp_path, "killed", rank) == {step: curve[step] for step in (21, 22, 23, 24)}
+    assert len(set(losses(tmp_path, "random").values())) > 12
