@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Any
 
 from hwnas.errors import RunFolderError
 from hwnas.search.front import write_at_once
+from hwnas.search.lines import Lines
 
 ASKED, TOLD, ENDED = "asked", "told", "ended"
 """Kinds of events: a trial was proposed; it reported at a resource level; it has ended."""
@@ -52,12 +52,12 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.events: list[Event] = []
+        self._lines = Lines(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._read()
-            self._file = path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise RunFolderError(f"cannot write {path} ({error.strerror}); give a folder that you own.") from error
+        except RunFolderError:
+            self._lines.close()
+            raise
 
     def __enter__(self) -> Journal:
         return self
@@ -65,31 +65,22 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._lines.close()
 
     def append(self, event: Event) -> None:
         """Add an event."""
         self.events.append(event)
-        self._file.write(_line(event))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._lines.append(_said(event))
 
     def cut(self, count: int) -> None:
         """Keep the first `count` events only."""
         self.events = self.events[:count]
-        self._file.close()
-        write_at_once(self._path, "".join(map(_line, self.events)))
-        self._file = self._path.open("a", encoding="utf-8")
+        self._lines.close()
+        write_at_once(self._path, "".join(f"{json.dumps(_said(event))}\n" for event in self.events))
+        self._lines = Lines(self._path)
 
     def _read(self) -> None:
-        if not self._path.exists():
-            return
-        content = self._path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            with self._path.open("r+b") as file:
-                file.truncate(len(whole))
-        for number, line in enumerate(whole.splitlines(), start=1):
+        for number, line in enumerate(self._lines.found, start=1):
             try:
                 self.events.append(Event(**json.loads(line)))
             except (ValueError, TypeError) as error:
@@ -99,6 +90,6 @@ class Journal:
                 ) from error
 
 
-def _line(event: Event) -> str:
-    said = {name: value for name, value in asdict(event).items() if name in ("kind", "trial") or value}
-    return json.dumps(said) + "\n"
+def _said(event: Event) -> dict[str, Any]:
+    """An event as JSON types, without what is empty."""
+    return {name: value for name, value in asdict(event).items() if name in ("kind", "trial") or value}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from hwnas.errors import RunFolderError
+from hwnas.search.lines import Lines
 from hwnas.spaces import Architecture
 
 
@@ -30,14 +30,14 @@ class EvaluationCache:
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self._path = path
         self._known: dict[tuple[str, Architecture], float] = {}
+        self._lines = Lines(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._read(dict(about))
-            self._file = path.open("a", encoding="utf-8")
-            if path.stat().st_size == 0:
-                self._append({"about": dict(about)})
-        except OSError as error:
-            raise RunFolderError(f"cannot write {path} ({error.strerror}); give a run folder that you own.") from error
+        except RunFolderError:
+            self._lines.close()
+            raise
+        if not self._lines.found:
+            self._lines.append({"about": dict(about)})
 
     def __enter__(self) -> EvaluationCache:
         return self
@@ -45,7 +45,7 @@ class EvaluationCache:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._lines.close()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -57,22 +57,12 @@ class EvaluationCache:
     def put(self, split: str, arch: Architecture, error: float, seconds: float) -> None:
         """Store an error, and how many seconds it took to find."""
         self._known[split, arch] = error
-        self._append({"split": split, "architecture": arch.to_json(), "error": error, "seconds": round(seconds, 4)})
-
-    def _append(self, entry: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._lines.append(
+            {"split": split, "architecture": arch.to_json(), "error": error, "seconds": round(seconds, 4)}
+        )
 
     def _read(self, about: Mapping[str, Any]) -> None:
-        if not self._path.exists():
-            return
-        content = self._path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            with self._path.open("r+b") as file:
-                file.truncate(len(whole))
-        for number, line in enumerate(whole.splitlines(), start=1):
+        for number, line in enumerate(self._lines.found, start=1):
             try:
                 entry = json.loads(line)
                 if number == 1:

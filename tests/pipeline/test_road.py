@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,16 +21,63 @@ import hwnas
 OPTIONS = ["--seq-len", "16", "--rounds", "4", "--no-remeasure", "--networks", "8", "--holdout", "3"]
 
 
+STEPS = ["--max-steps", "80"]
+SEARCH = ["--evaluations", "40", "--searcher", "regularized_evolution", "--max-members", "4"]
+HWNAS = [sys.executable, "-P", "-m", "hwnas"]
+
+
+def kill_when(command: list[str], ready: Callable[[], bool], seconds: float = 180) -> None:
+    """Start a command and kill -9 it as soon as something holds; it must still run then."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        end = time.monotonic() + seconds
+        while not ready():
+            if process.poll() is not None or time.monotonic() > end:
+                process.kill()
+                pytest.fail("the command ended, or had nothing to be killed in, before it could be killed")
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+
+
+def table_rows(table: Path) -> int:
+    if not table.exists():
+        return 0
+    connection = sqlite3.connect(f"file:{table}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("SELECT count(*) FROM hwnas_measurements").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+    finally:
+        connection.close()
+
+
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory, training: list[str]) -> Path:
-    """A folder with a finished run and its table, made by `hwnas run` in a process of its own."""
+    """A folder with a finished run and its table, made by `hwnas run`; it was killed in three stations on its way."""
     folder = tmp_path_factory.mktemp("walked")
-    subprocess.run(
-        [sys.executable, "-P", "-m", "hwnas", "run", str(folder / "run"), *training, *OPTIONS, "--max-steps", "60",
-         "--table", str(folder / "t.sqlite"), "--evaluations", "15", "--max-members", "4"],
-        check=True,
-    )  # fmt: skip
+    run, table = folder / "run", folder / "t.sqlite"
+    command = [*HWNAS, "run", str(run), *training, *STEPS, *OPTIONS, "--table", str(table), *SEARCH]
+    kill_when(command, lambda: any(run.glob("checkpoints/checkpoint-*/hwnas.json")))
+    assert not (run / "supernet").exists()
+    kill_when(command, lambda: any(folder.glob("t.sqlite.networks-*/*.onnx")))
+    assert table_rows(table) == 0
+    kill_when(command, lambda: sum(path.read_bytes().count(b"\n") for path in run.glob("search/*.jsonl")) > 10)
+    assert table_rows(table) >= 11
+    assert not any(run.glob("search/*/front.json"))
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder
+
+
+def test_killed_three_times_it_ends_with_the_front_of_an_undisturbed_run(walked: Path, training: list[str]) -> None:
+    """The same training and search beside it, on the same table; before any other search in the run."""
+    run, whole = walked / "run", walked / "whole"
+    subprocess.run([*HWNAS, "train", str(whole), *training, *STEPS], check=True, stdout=subprocess.DEVNULL)
+    search = [*HWNAS, "search", str(whole), *OPTIONS[:5], "--table", str(walked / "t.sqlite"), *SEARCH]
+    subprocess.run(search, check=True, stdout=subprocess.DEVNULL)
+    fronts = [next(folder.glob("search/*/front.json")).read_text() for folder in (run, whole)]
+    assert fronts[0] == fronts[1]
+    weights = [(folder / "supernet" / "model.safetensors").read_bytes() for folder in (run, whole)]
+    assert weights[0] == weights[1]
 
 
 def test_run_leaves_a_front_whose_members_are_measured_and_built(walked: Path) -> None:
@@ -35,7 +86,7 @@ def test_run_leaves_a_front_whose_members_are_measured_and_built(walked: Path) -
     assert {path.name for path in front_file.parent.iterdir()} == written
     front = json.loads(front_file.read_text())
     assert 1 <= len(front["members"]) <= 4
-    assert len(front["points"]) == 15
+    assert len(front["points"]) == 40
     for member in (*front["members"], front["unpruned"]):
         assert member["latency"]["kind"] == "measured"
         assert member["latency"]["n"] >= 60
@@ -60,11 +111,11 @@ def test_a_built_member_is_loaded_by_one_call(walked: Path) -> None:
 
 def test_the_stations_again_do_nothing_twice(walked: Path, training: list[str], call: Callable[..., Any]) -> None:
     run, table = walked / "run", ["--table", walked / "t.sqlite"]
-    code, out, err = call("train", run, *training, "--max-steps", 60, "--json")
+    code, out, err = call("train", run, *training, *STEPS, "--json")
     assert code == 0, err
     assert json.loads(out)["reused"]
     (front_file,) = (run / "search").glob("latency*/front.json")
-    search = ["search", run, *OPTIONS[:5], *table, "--evaluations", 15, "--max-members", 4, "--json"]
+    search = ["search", run, *OPTIONS[:5], *table, *SEARCH, "--json"]
     before = front_file.read_text()
     code, out, err = call("profile", run, *OPTIONS, *table, "--json")
     assert code == 0, err
@@ -100,9 +151,7 @@ def test_other_objectives_share_the_evaluations(walked: Path, objective: str, ca
 
 def test_tables_for_people(walked: Path, call: Callable[..., Any]) -> None:
     run = walked / "run"
-    code, out, _ = call(
-        "search", run, *OPTIONS[:5], "--table", walked / "t.sqlite", "--evaluations", 15, "--max-members", 4
-    )
+    code, out, _ = call("search", run, *OPTIONS[:5], "--table", walked / "t.sqlite", *SEARCH)
     assert code == 0
     for word in ("val.", "test", "measured", "95% interval", "predicted", "speed-", "unpruned", "1.00x", "written to"):
         assert word in out
