@@ -70,10 +70,7 @@ def standard_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report,
         MissingExtraError: The searcher's library is not installed.
         HwnasError: A training failed, or its process ended.
     """
-    task = scale.load(unit.task, unit.seed)
-    network = pretrained(scale, task, unit)
-    exam = Exam(task, network.tokenizer, scale, unit.seed)
-    levels = levels_of(unit.method, scale.options(unit.strategy, unit.seed), len(task.train))
+    network, exam, levels = _load(scale, unit)
     scheduler = get_scheduler(
         unit.method, network.space, objectives=2, evaluations=unit.evaluations, seed=unit.seed, levels=levels
     )
@@ -82,7 +79,7 @@ def standard_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report,
     about = {
         "unit": unit.name,
         "weights": network.weights,
-        "data": task.fingerprint(),
+        "data": exam.task.fingerprint(),
         "scale": scale.to_json(),
         **asha,
     }
@@ -128,11 +125,16 @@ def set_up(payload: tuple[Path, Unit]) -> Evaluate:
     torch.set_num_threads(1)
     path, unit = payload
     scale = BenchFolder(path).scale()
+    network, exam, levels = _load(scale, unit)
+    return _evaluate(network, exam, scale, unit, levels)
+
+
+def _load(scale: Scale, unit: Unit) -> tuple[Network, Exam, int]:
+    """The pre-trained network, the examples, and the resource levels of a whole training."""
     task = scale.load(unit.task, unit.seed)
     network = pretrained(scale, task, unit)
     exam = Exam(task, network.tokenizer, scale, unit.seed)
-    levels = levels_of(unit.method, scale.options(unit.strategy, unit.seed), len(task.train))
-    return _evaluate(network, exam, scale, unit, levels)
+    return network, exam, levels_of(unit.method, scale.options(unit.strategy, unit.seed), len(task.train))
 
 
 def _evaluate(network: Network, exam: Exam, scale: Scale, unit: Unit, levels: int) -> Evaluate:

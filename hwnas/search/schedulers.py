@@ -82,7 +82,6 @@ def get_scheduler(
         UsageError: A space with nothing to search, or a number out of range.
     """
     require_scheduler(name)
-    metrics = metric_names(objectives)
     searcher = syne_tune_searcher(
         "random_search" if name == MO_ASHA else name,
         space,
@@ -93,13 +92,7 @@ def get_scheduler(
     if name == MO_ASHA:
         from hwnas.search.mo_asha import MOASHA
 
-        return MOASHA(searcher, metrics, levels=levels, r_min=r_min, eta=eta)
-    from syne_tune.optimizer.schedulers.single_fidelity_scheduler import SingleFidelityScheduler
+        return MOASHA(searcher, metric_names(objectives), levels=levels, r_min=r_min, eta=eta)
+    from hwnas.search.syne_tune import scheduler_of
 
-    return SingleFidelityScheduler(
-        config_space=searcher.config_space,
-        metrics=metrics,
-        do_minimize=True,
-        searcher=searcher,
-        random_seed=searcher.random_seed,
-    )
+    return scheduler_of(searcher)

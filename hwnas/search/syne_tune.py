@@ -21,6 +21,7 @@ from syne_tune.optimizer.schedulers.searchers.searcher import BaseSearcher
 from syne_tune.optimizer.schedulers.single_fidelity_scheduler import SingleFidelityScheduler
 
 from hwnas.search.archive import Archive, Strategy
+from hwnas.search.schedulers import metric_names
 from hwnas.search.searcher import Trial
 from hwnas.spaces import Architecture, Space
 
@@ -94,19 +95,24 @@ class SpaceSearcher(BaseSearcher):  # type: ignore[misc]
             np.random.set_state(outside)  # noqa: NPY002
 
 
+def scheduler_of(searcher: SpaceSearcher) -> SingleFidelityScheduler:
+    """Syne Tune's scheduler that hears of the end of a trial only; its metrics are those of `metric_names`."""
+    return SingleFidelityScheduler(
+        config_space=searcher.config_space,
+        metrics=metric_names(searcher.archive.objectives),
+        do_minimize=True,
+        searcher=searcher,
+        random_seed=searcher.random_seed,
+    )
+
+
 class AskTell:
     """A searcher, driven through Syne Tune's scheduler; see `Searcher`."""
 
     def __init__(self, searcher: SpaceSearcher) -> None:
         self._searcher = searcher
-        self._metrics = [f"objective_{index}" for index in range(searcher.archive.objectives)]
-        self._scheduler = SingleFidelityScheduler(
-            config_space=searcher.config_space,
-            metrics=self._metrics,
-            do_minimize=True,
-            searcher=searcher,
-            random_seed=searcher.random_seed,
-        )
+        self._metrics = metric_names(searcher.archive.objectives)
+        self._scheduler = scheduler_of(searcher)
 
     def ask(self) -> Trial | None:
         """See `Searcher.ask`."""
