@@ -136,12 +136,18 @@ def parse(
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     parser.add_argument("--threads", type=int, default=1, help="of each training")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks"), help="folder for checkpoints")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep trained weights for other benchmarks that need the same",
+    )
     parser.add_argument("--out", type=Path, help=f"CSV file of the rows; default: benchmarks/results/{name}.csv")
     parser.add_argument("--only-table", action="store_true", help="train nothing, show what the file holds")
     parser.add_argument("--smoke", action="store_true", help="few steps on few examples: does everything run?")
     if more is not None:
         more(parser)
     options = parser.parse_args()
+    options.kept = options.work / "trained" if options.keep else None
     options.work = options.work / name
     if options.smoke:
         options.tasks, options.seeds = options.tasks[:1], options.seeds[:1]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import Row, Unit, tell
+from _common import Row, Unit, locked, tell
 
+from hwnas.compile.manifest import versions
 from hwnas.models import get_family
 from hwnas.spaces import Architecture, Dimensions, Space, get_space
 from hwnas.tasks import EncodedDataset, TaskData, batches, encode, load_task
@@ -31,6 +36,7 @@ class Trained:
     Args:
         unit: The unit.
         data_dir: Folder of the task's data; None as for `load_task`.
+        kept: Folder of trained weights, where one training serves all units that need the same; None keeps none.
 
     Attributes:
         unit: The unit.
@@ -43,11 +49,11 @@ class Trained:
         facts: What the rows say of the training: steps, seconds, examples.
     """
 
-    def __init__(self, unit: Unit, data_dir: Path | None) -> None:
+    def __init__(self, unit: Unit, data_dir: Path | None, kept: Path | None = None) -> None:
         from transformers import set_seed
 
         limit = None if unit.train_rows is None else math.ceil(unit.train_rows / (1 - VALIDATION_SHARE))
-        self.unit = unit
+        self.unit, self.kept = unit, kept
         self.task: TaskData = load_task(
             unit.task, data_dir=data_dir, seed=unit.seed, limit_train=limit, limit_test=unit.test_rows
         )
@@ -76,7 +82,7 @@ class Trained:
         Raises:
             HwnasError: As for `train_supernet`.
         """
-        unit, told = self.unit, 0.0
+        unit = self.unit
         usual = {
             "epochs": unit.epochs,
             "max_steps": unit.max_steps,
@@ -87,6 +93,16 @@ class Trained:
         }
         options = TrainOptions(**{**usual, **changes})
         self.space = get_space(space, self.dimensions)
+        if path := self._kept_path(options):
+            with locked(path.parent / f"{path.name}.lock"):
+                if not self._load(path):
+                    self._train(folder, options)
+                    self._store(path)
+        else:
+            self._train(folder, options)
+
+    def _train(self, folder: Path, options: TrainOptions) -> None:
+        unit, told = self.unit, 0.0
         clock = Clock(folder / "clock.txt")
 
         def on_step(done: int, total: int, text: str) -> None:
@@ -117,6 +133,34 @@ class Trained:
             "train_examples": len(self.train_set),
             "device": next(self.model.parameters()).device.type,
         }
+
+    def _kept_path(self, options: TrainOptions) -> Path | None:
+        """Where the weights of this training are kept: all that they depend on but the code is in the name."""
+        if self.kept is None or options.front is not None:  # a front is a file, which may change
+            return None
+        unit = self.unit
+        of = (unit.task, unit.train_rows, unit.max_length, unit.model, unit.seed, self.space.name, asdict(options))
+        digest = hashlib.sha256(json.dumps([of, versions()], sort_keys=True, default=str).encode()).hexdigest()[:16]
+        return self.kept / f"{unit.task}-{options.strategy}-seed-{unit.seed}-{digest}"
+
+    def _load(self, path: Path) -> bool:
+        from safetensors.torch import load_file
+
+        if not (path / "facts.json").is_file():
+            return False
+        self.model.load_state_dict(load_file(path / "model.safetensors"), strict=False)
+        self.facts = json.loads((path / "facts.json").read_text(encoding="utf-8"))
+        return True
+
+    def _store(self, path: Path) -> None:
+        """All or nothing: a folder that is named so is whole."""
+        from safetensors.torch import save_model
+
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.mkdir(parents=True)
+        save_model(self.model, str(temporary / "model.safetensors"))
+        (temporary / "facts.json").write_text(json.dumps(self.facts), encoding="utf-8")
+        temporary.rename(path)
 
     def quality(self, arch: Architecture | None = None, split: str = "validation") -> float:
         """Quality of the model or of a sub-network on the validation examples of the unit, or on the whole test split.

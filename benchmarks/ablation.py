@@ -62,7 +62,7 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
 
     from hwnas.report.space import parameter_counter
 
-    trained = Trained(unit, options.data_dir)
+    trained = Trained(unit, options.data_dir, options.kept)
     trained.train(folder, **changes(unit.variant))
     parameters = parameter_counter(trained.model.config, trained.dimensions)
     rng, rows = np.random.default_rng(0), []

@@ -125,7 +125,7 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
     """Train one unit, and judge its cuts."""
     from _train import Trained, layer_cut
 
-    trained = Trained(unit, options.data_dir)
+    trained = Trained(unit, options.data_dir, options.kept)
     size = trained.dimensions
     own = changes(unit.variant, unit)
     if own.get("front_share"):

@@ -35,7 +35,7 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
     """Train one unit, and judge the whole network and its cuts."""
     from _train import Trained, layer_cut, width_cut
 
-    trained = Trained(unit, options.data_dir)
+    trained = Trained(unit, options.data_dir, options.kept)
     strategy, _, rate = unit.variant.partition("@")
     trained.train(folder, strategy=strategy, **({"learning_rate": float(rate)} if rate else {}))
     size = trained.dimensions

@@ -68,12 +68,12 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
 
     if unit.variant not in VARIANTS:
         raise UnknownNameError("variant", unit.variant, VARIANTS)
-    trained = Trained(unit, options.data_dir)
+    trained = Trained(unit, options.data_dir, options.kept)
     before = 0.0
     if unit.variant == "full+fine-tuned-order":
         noted = folder / "order.json"
         if not noted.is_file():
-            twin = Trained(unit, options.data_dir)
+            twin = Trained(unit, options.data_dir, options.kept)
             twin.train(folder / "twin", strategy="standard")
             regression = twin.task.is_regression
             scores = score(twin.model, twin.training_batches(options.score_rows), regression=regression)
