@@ -128,9 +128,9 @@ class BayesianOptimisation:
             drawn = self._all
         else:
             count = _REFRESHED if self._random else self._random.maxlen
-            self._random.extend(self._vector(space.sample(self._rng)) for _ in range(count or 0))
+            self._random.extend(space.sample_vector(self._rng).astype(self._type) for _ in range(count or 0))
             front = np.stack([self._asked[number] for number in archive.front_numbers()])
-            drawn = [*self._random, *self._mutants(front, _MUTANTS, self._rng).astype(self._type)]
+            drawn = [*self._random, *self._mutants(front, _MUTANTS, self._rng)]
         new = {vector.tobytes(): vector for vector in drawn}
         return np.array([vector for key, vector in new.items() if key not in self._seen], dtype=self._type)
 

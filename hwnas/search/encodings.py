@@ -42,29 +42,31 @@ def features(space: Space) -> Callable[[Vectors], Values]:
     if parts := blocks(space):
         starts = [part[0] for part in parts]
         sizes = np.array([len(part) for part in parts], dtype=np.float64)
-        return lambda vectors: np.add.reduceat(vectors, starts, axis=1, dtype=np.int64) / sizes
+        counts = np.min_scalar_type(max(len(part) for part in parts))  # small types are added up faster
+        return lambda vectors: np.add.reduceat(vectors, starts, axis=1, dtype=counts) / sizes
     bounds = np.array(list(space.bounds.values()), dtype=np.float64)
     low, span = bounds[:, 0], np.maximum(bounds[:, 1] - bounds[:, 0], 1.0)
     return lambda vectors: (vectors.astype(np.float64) - low) / span
 
 
-def mutants(space: Space) -> Callable[[Vectors, int, np.random.Generator], NDArray[np.int64]]:
+def mutants(space: Space) -> Callable[[Vectors, int, np.random.Generator], Vectors]:
     """Draws encodings that differ from one of some in one entry or a few, by a value nearby or any, at equal chances.
 
-    Few are as likely as many on a logarithmic scale, up to a tenth of all entries, at least 2.
+    Few are as likely as many on a logarithmic scale, up to a tenth of all entries, at least 2. They have the type of
+    the ones given.
     """
     bounds = np.array(list(space.bounds.values()))
     free = np.flatnonzero(bounds[:, 0] < bounds[:, 1])
     most = min(len(free), max(2, len(free) // 10))
 
-    def draw(parents: Vectors, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        children = parents[rng.integers(len(parents), size=count)].astype(np.int64)
+    def draw(parents: Vectors, count: int, rng: np.random.Generator) -> Vectors:
+        children = parents[rng.integers(len(parents), size=count)]
         changes = np.exp(rng.uniform(0.0, np.log(most + 1), size=count)).astype(np.int64)
         rows = np.repeat(np.arange(count), changes)
         entries = free[rng.integers(len(free), size=len(rows))]
         low, high = bounds[entries, 0], bounds[entries, 1]
         steps = np.maximum(1, np.abs(rng.normal(scale=0.1 * (high - low)))).round().astype(np.int64)
-        nearby = children[rows, entries] + steps * rng.choice([-1, 1], size=len(rows))
+        nearby = children[rows, entries].astype(np.int64) + steps * rng.choice([-1, 1], size=len(rows))
         values = np.where((rng.random(count) < 0.5)[rows], nearby, rng.integers(low, high + 1))
         children[rows, entries] = np.clip(values, low, high)
         return children

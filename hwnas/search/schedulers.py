@@ -95,4 +95,4 @@ def get_scheduler(
         return MOASHA(searcher, metric_names(objectives), levels=levels, r_min=r_min, eta=eta)
     from hwnas.search.syne_tune import scheduler_of
 
-    return scheduler_of(searcher)
+    return scheduler_of(searcher, objectives)

@@ -64,15 +64,19 @@ class SpaceSearcher(BaseSearcher):  # type: ignore[misc]
 
     def suggest(self, **kwargs: Any) -> dict[str, Any] | None:
         """The next configuration; None when the space is exhausted."""
+        arch = self.propose()
+        return None if arch is None else to_config(self.archive.space, arch)
+
+    def propose(self) -> Architecture | None:
+        """The next architecture, which is in the archive from now on; None when the space is exhausted."""
         arch = None
         if not (self.archive.starting or self.archive.exhausted):
             with self._seeded():
                 arch = self._strategy.propose()
         arch = arch or self.archive.fresh()
-        if arch is None:
-            return None
-        self.archive.add(arch)
-        return to_config(self.archive.space, arch)
+        if arch is not None:
+            self.archive.add(arch)
+        return arch
 
     def on_trial_complete(self, trial_id: int, config: dict[str, Any], metrics: Sequence[float]) -> None:
         """A trial has ended with these objectives, smaller is better."""
@@ -95,11 +99,40 @@ class SpaceSearcher(BaseSearcher):  # type: ignore[misc]
             np.random.set_state(outside)  # noqa: NPY002
 
 
-def scheduler_of(searcher: SpaceSearcher) -> SingleFidelityScheduler:
+class NumberedSearcher(BaseSearcher):  # type: ignore[misc]
+    """A `SpaceSearcher` whose configurations are the numbers of its trials, for a scheduler in the same process.
+
+    Syne Tune walks through all entries of a configuration several times for every proposal, which takes tens of
+    milliseconds where there are thousands, as in the space `large`. Nobody needs them here: the archive has the
+    architecture of a number.
+
+    Args:
+        searcher: The searcher that proposes and learns.
+    """
+
+    def __init__(self, searcher: SpaceSearcher) -> None:
+        super().__init__({"trial": randint(0, 2**31 - 1)}, random_seed=searcher.random_seed)
+        self._searcher = searcher
+
+    def suggest(self, **kwargs: Any) -> dict[str, Any] | None:
+        """The number of the next trial; None when the space is exhausted."""
+        arch = self._searcher.propose()
+        return None if arch is None else {"trial": len(self._searcher.archive.asked) - 1}
+
+    def on_trial_complete(self, trial_id: int, config: dict[str, Any], metrics: Sequence[float]) -> None:
+        """See `SpaceSearcher`."""
+        self._searcher.on_trial_complete(trial_id, config, metrics)
+
+    def on_trial_error(self, trial_id: int) -> None:
+        """See `SpaceSearcher`."""
+        self._searcher.on_trial_error(trial_id)
+
+
+def scheduler_of(searcher: SpaceSearcher | NumberedSearcher, objectives: int) -> SingleFidelityScheduler:
     """Syne Tune's scheduler that hears of the end of a trial only; its metrics are those of `metric_names`."""
     return SingleFidelityScheduler(
         config_space=searcher.config_space,
-        metrics=metric_names(searcher.archive.objectives),
+        metrics=metric_names(objectives),
         do_minimize=True,
         searcher=searcher,
         random_seed=searcher.random_seed,
@@ -110,23 +143,22 @@ class AskTell:
     """A searcher, driven through Syne Tune's scheduler; see `Searcher`."""
 
     def __init__(self, searcher: SpaceSearcher) -> None:
-        self._searcher = searcher
+        self._archive = searcher.archive
         self._metrics = metric_names(searcher.archive.objectives)
-        self._scheduler = scheduler_of(searcher)
+        self._scheduler = scheduler_of(NumberedSearcher(searcher), searcher.archive.objectives)
 
     def ask(self) -> Trial | None:
         """See `Searcher.ask`."""
         if self._scheduler.suggest() is None:
             return None
-        asked = self._searcher.archive.asked
+        asked = self._archive.asked
         return Trial(len(asked) - 1, asked[-1])
 
     def tell(self, number: int, values: Sequence[float] | None) -> None:
         """See `Searcher.tell`."""
-        archive = self._searcher.archive
-        if values is None or not 0 <= number < len(archive.asked) or len(values) != len(self._metrics):
-            archive.tell(number, None if values is None else tuple(values))  # without the scheduler's log
+        if values is None or not 0 <= number < len(self._archive.asked) or len(values) != len(self._metrics):
+            self._archive.tell(number, None if values is None else tuple(values))  # without the scheduler's log
             return
-        trial = SyneTuneTrial(number, to_config(archive.space, archive.asked[number]), datetime.datetime.now())
+        trial = SyneTuneTrial(number, {"trial": number}, datetime.datetime.now())
         result = {metric: float(value) for metric, value in zip(self._metrics, values, strict=True)}
         self._scheduler.on_trial_complete(trial, result)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.errors import UsageError
 from hwnas.models.dimensions import Dimensions
@@ -54,6 +55,10 @@ class Space(ABC):
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Draw one architecture as the paper does."""
+
+    def sample_vector(self, rng: np.random.Generator) -> NDArray[np.integer[Any]]:
+        """The encoding of what `sample` draws, (entries,); cheaper in a space of thousands of entries."""
+        return np.array(self.encode(self.sample(rng)))
 
     @abstractmethod
     def decode(self, vector: Sequence[int]) -> Architecture:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from math import comb
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,11 +56,18 @@ class LargeSpace(Space):
         return size
 
     def sample(self, rng: np.random.Generator) -> Architecture:
+        return self._architecture(self._drawn(rng))
+
+    def sample_vector(self, rng: np.random.Generator) -> npt.NDArray[np.integer[Any]]:
+        heads, units = self._member(self._drawn(rng))
+        return np.concatenate([*heads, *units]).astype(np.uint8)
+
+    def _drawn(self, rng: np.random.Generator) -> Mask:
         entries = self.dimensions.layers * (self.dimensions.heads + self.dimensions.units)
         kept = int(rng.integers(self.min_layers, entries + 1))
         mask = np.zeros(entries, dtype=bool)
         mask[rng.choice(entries, size=kept, replace=False, shuffle=False)] = True
-        return self._architecture(mask)
+        return mask
 
     def smallest(self) -> Architecture:
         return self._architecture(np.zeros(len(self._bounds), dtype=bool))
@@ -92,12 +100,22 @@ class LargeSpace(Space):
             )
         )
         vector = np.concatenate((heads.ravel(), units.ravel()))
-        if self._architecture(vector) != architecture:
+        if not self._holds(heads, units) and self._architecture(vector) != architecture:
             raise self._stranger(architecture)
         return tuple(vector.astype(int).tolist())
 
+    def _holds(self, heads: Mask, units: Mask) -> bool:
+        """Whether (layers, width) masks are a member for certain: any widths are allowed, and enough layers have heads."""
+        widths = (len(self.head_levels), len(self.unit_levels)) == (self.dimensions.heads, self.dimensions.units)
+        return widths and int(heads.any(axis=1).sum()) >= self.min_layers
+
     def _architecture(self, mask: Mask) -> Architecture:
         """The member nearest to a mask (entries,), which it leaves as it is."""
+        heads, units = self._member(mask)
+        return Architecture(tuple(map(_kept, heads)), tuple(map(_kept, units)))
+
+    def _member(self, mask: Mask) -> tuple[list[Mask], list[Mask]]:
+        """Kept heads and units, layer by layer, of the member nearest to a mask (entries,)."""
         layers, heads_in_all = self.dimensions.layers, self.dimensions.layers * self.dimensions.heads
         heads = [_rounded(row, self.head_levels) for row in mask[:heads_in_all].reshape(layers, -1)]
         missing = self.min_layers - sum(bool(row.any()) for row in heads)
@@ -105,8 +123,7 @@ class LargeSpace(Space):
             if missing > 0 and not row.any():
                 row[: self.head_levels[0]] = True
                 missing -= 1
-        units = [_rounded(row, self.unit_levels) for row in mask[heads_in_all:].reshape(layers, -1)]
-        return Architecture(tuple(map(_kept, heads)), tuple(map(_kept, units)))
+        return heads, [_rounded(row, self.unit_levels) for row in mask[heads_in_all:].reshape(layers, -1)]
 
     def _checked(self, vector: Sequence[int]) -> tuple[int, ...]:
         values = super()._checked(vector)

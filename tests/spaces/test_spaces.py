@@ -59,12 +59,20 @@ def test_smallest_of_each_space() -> None:
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(space_names()))
-def test_samples_are_members_and_repeat_with_the_seed(seed: int, name: str) -> None:
-    space = get_space(name, DIMENSIONS)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    name=st.sampled_from(space_names()),
+    min_layers=st.integers(0, 3),
+    align=st.sampled_from([(1, 1), (2, 3)]),
+)
+def test_samples_are_members_and_repeat_with_the_seed(
+    seed: int, name: str, min_layers: int, align: tuple[int, int]
+) -> None:
+    space = get_space(name, DIMENSIONS, min_layers=min_layers, align=align)
     drawn = space.sample(np.random.default_rng(seed))
     assert drawn in space
     assert drawn == space.sample(np.random.default_rng(seed))
+    assert tuple(space.sample_vector(np.random.default_rng(seed))) == space.encode(drawn)
 
 
 def test_layer_draws_the_depth_first() -> None:
