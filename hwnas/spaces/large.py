@@ -105,7 +105,7 @@ class LargeSpace(Space):
         return tuple(vector.astype(int).tolist())
 
     def _holds(self, heads: Mask, units: Mask) -> bool:
-        """Whether (layers, width) masks are a member for certain: any width is allowed, and enough layers have heads."""
+        """Whether (layers, width) masks are surely a member: any width is allowed, and enough layers have heads."""
         widths = (len(self.head_levels), len(self.unit_levels)) == (self.dimensions.heads, self.dimensions.units)
         return widths and int(heads.any(axis=1).sum()) >= self.min_layers
 
