@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from hwnas.bench.exam import TEST, Exam
-from hwnas.bench.figures import FIGURES, get_figure
+from hwnas.bench.figures import FIGURES, PRECISIONS, get_figure
 from hwnas.bench.folder import BenchFolder
 from hwnas.bench.pictures import make_picture
+from hwnas.bench.quantised import setting_of
 from hwnas.bench.run import run_figure
 from hwnas.bench.scale import Scale
 from hwnas.bench.search import SECONDS
@@ -25,6 +26,8 @@ from hwnas.bench.standard import fine_tune
 from hwnas.bench.supernet import load, pretrained, train
 from hwnas.bench.units import Unit, plan
 from hwnas.errors import HwnasError, RunFolderError
+from hwnas.latency.records import Measured, network_key
+from hwnas.latency.table import LatencyTable
 from hwnas.report.bench import plot_picture
 from hwnas.search.search import VALIDATION
 from hwnas.slicing.extract import extract, parameter_count
@@ -133,6 +136,55 @@ def test_standard_nas_and_its_picture(done: BenchFolder, scale: Scale, tmp_path:
     (whole,) = [row for row in rows if row.share == 1.0][:1]
     (level,) = [curve.y[0] for curve in panel.curves if curve.label == "unpruned"]
     assert level == pytest.approx(1 - float(whole.test_error or 0))
+
+
+def took(seconds: float) -> Measured:
+    """A row of a table, without a doubt."""
+    return Measured(
+        seconds=seconds, low=seconds, high=seconds, n=100, median=seconds, p5=seconds, p95=seconds, rounds=20,
+        round_spread=0.0, peak_memory_bytes=None, weight_bytes=1, flags=(), load=None, mhz=None,
+        date="2026-01-01T00:00:00+00:00", commit=None, hwnas_version="0",
+    )  # fmt: skip
+
+
+def test_quantised_and_timed_networks_and_their_pictures(done: BenchFolder, scale: Scale, tmp_path: Path) -> None:
+    """Quantised networks are judged by running them; what the folder's table holds is not timed again."""
+    folder = BenchFolder(tmp_path / "b")
+    shutil.copytree(done.path, folder.path)
+    options: dict[str, Any] = {"tasks": ["sst2"], "seeds": 1, "method": "random_search", "evaluations": 6}
+    run_figure(folder, get_figure("7"), scale, **options, only=["weight-sharing", "int8-dynamic"])
+    _, searched, _ = folder.read(folder.results(UNIT))
+    config = load(folder, UNIT).model.config
+    with LatencyTable(folder.table) as table:
+        for name in ("fp32", *PRECISIONS):
+            for number, row in enumerate(searched):
+                table.put(
+                    setting_of(scale, name), network_key(config, row.architecture), "member", took(1e-3 + 1e-5 * number)
+                )
+    outcome = run_figure(folder, get_figure("12"), scale, **options)
+    assert [unit.approach for unit in outcome.units if not unit.needs] == ["weight-sharing"]
+    (unit,) = [unit for unit in outcome.units if unit.needs]
+    _, rows, _ = folder.read(folder.results(unit))
+    members, whole = [row for row in rows if row.share < 1], [row for row in rows if row.share == 1]
+    tested = {row.architecture: row.test_error for row in searched}
+    assert members
+    assert all(row.test_error == tested[row.architecture] for row in members)
+    assert [row.precision for row in whole] == ["fp32", *PRECISIONS]
+    assert {row.architecture: row.latency for row in members} == {
+        row.architecture: pytest.approx(1e-3 + 1e-5 * number)
+        for number, row in enumerate(searched)
+        if row.architecture in {member.architecture for member in members}
+    }
+    assert all((row.latency_low, row.latency_high) == (row.latency, row.latency) for row in rows)
+    alone = replace(UNIT, approach="quantised", method="int8-dynamic", evaluations=0)
+    _, (quantised,), _ = folder.read(folder.results(alone))
+    assert (quantised.error, quantised.test_error) == (whole[2].error, whole[2].test_error)
+    (panel,) = make_picture(folder, get_figure("7"), method="random_search", evaluations=6).panels
+    assert {"WS-NAS", "unpruned, int8-dynamic"} <= {curve.label for curve in panel.curves}
+    picture = make_picture(folder, get_figure("12"), method="random_search", evaluations=6)
+    drawn = {x for curve in picture.panels[0].curves for x in curve.x}
+    assert drawn >= {1e3 * float(row.latency or 0) for row in rows}
+    plot_picture(picture, tmp_path / "f.png")
 
 
 def test_alone_the_whole_network_is_trained_as_the_strategy_standard_does(scale: Scale, tmp_path: Path) -> None:
