@@ -95,15 +95,23 @@ def make_step(load: Load, name: str, model: Any, k: int) -> tuple[Callable[[], N
 
 
 def step_rows(load: Load, rounds: int, k: int = 2) -> list[Row]:
-    """Seconds of a step of each strategy, in turns, and the share of FLOPs of what was drawn in the counted steps."""
+    """Seconds of a step of each strategy, in turns, and the share of FLOPs of what was drawn in the counted steps.
+
+    Steps of one strategy differ by what they draw, so `ratio` is that of the sums, as `flops_ratio` is a mean, and the
+    quotient with a goal is the median over rounds of a round's ratio over the share that was drawn in it.
+    """
     flops = Flops(load.model(), load.inputs())
     steps = {name: make_step(load, name, load.model(), k) for name in STRATEGIES}
     seconds = measure({name: step[0] for name, step in steps.items()}, rounds, load.finish)
-    extra = {}
-    for name, (_, recorder, _) in steps.items():
-        shares = [sum(map(flops.share, archs)) for archs in recorder.steps[-rounds:]]
-        extra[name] = {"flops_ratio": float(np.mean(shares)), **({} if name == STRATEGIES[0] else {"goal": STEP_GOAL})}
-    return summary("training step", seconds, STRATEGIES[0], extra)
+    rows = summary("training step", seconds, STRATEGIES[0])
+    for row in rows:
+        name = str(row["way"])
+        shares = np.array([sum(map(flops.share, archs)) for archs in steps[name][1].steps[-rounds:]])
+        ratios = seconds[name] / seconds[STRATEGIES[0]]
+        row |= {"ratio": float(seconds[name].sum() / seconds[STRATEGIES[0]].sum()), "flops_ratio": float(shares.mean())}
+        if name != STRATEGIES[0]:
+            row |= {"goal": STEP_GOAL, "quotient": float(np.median(ratios / shares))}
+    return rows
 
 
 def memory_rows(load: Load, steps: int, k: int = 2) -> list[Row]:

@@ -3,7 +3,7 @@
     python benchmarks/layers.py [--variants full layer-space reorder+hidden] [--seeds 0 1 2] [--jobs 2]
     python benchmarks/layers.py --only-table
 
-Every variant is trained on 7,000 sentences for 2 epochs, and judged with all 15 choices of 4 of its 6 layers, all 6 of
+Every variant is trained on 7,000 phrases for 2 epochs, and judged with all 15 choices of 4 of its 6 layers, all 6 of
 5, the first 3, every other one, half its width, and whole. Variants are made of parts, joined by `+`:
 
 - full, standard: the strategy; `full` where none is named.

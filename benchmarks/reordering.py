@@ -82,6 +82,7 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
         found = json.loads(noted.read_text(encoding="utf-8"))
         before = float(found["seconds"])
         reorder(trained.model, Order.from_json(found))
+        trained.kept = None  # weights are kept by options, which do not tell this start from the usual one
     strategy, _, rest = unit.variant.partition("+")
     trained.train(folder / strategy, strategy=strategy, reorder="first-order" if rest == "reorder" else None)
     trained.facts["seconds"] += before

@@ -10,7 +10,9 @@
   1.1 times the FLOPs of its passes.
 - memory: peak memory of such a step, in processes of their own. The goal is 1.15 times that of `standard`.
 
-All ways take turns in a new order every round; figures are ratios of medians to the whole network's in the same run.
+All ways take turns in a new order every round. A ratio is the median over rounds of the ratio to the whole network in
+the same round; that of training steps, which draw anew in every round, is the ratio of all rounds together, and their
+quotient the median over rounds of a round's ratio over the share of FLOPs that was drawn in it.
 FLOPs are counted by PyTorch, those of attention included. The README's figures are of 2 threads.
 """
 

@@ -188,11 +188,20 @@ def _elsewhere(
     settings = [setting for setting in profiled if setting is not None]
     if len(settings) == len(profiled):
         return settings
+    missing = next(name for name, setting in zip(request.precisions, profiled, strict=True) if setting is None)
     if request.text:
-        asked = _asked(request, request.precisions[len(settings)], shape)
+        asked = _asked(request, missing, shape)
         raise TableError(
             f"{table.name} holds no profile of this model on a {request.name} whose fingerprint holds "
             f"{request.text!r} ({asked}); `hwnas table ls` lists what it holds, `hwnas table import` brings more."
+        )
+    if not estimate and settings:
+        there = " and ".join(setting.precision for setting in settings)
+        raise TableError(
+            f"{table.name} holds a profile of this model on {request.name} in {there}, but none for "
+            f"{_asked(request, missing, shape)}; "
+            f"`hwnas profile {folder.path} --target {request.name} --precision {missing}` on that device makes one, "
+            "`hwnas table import` brings it here."
         )
     if not estimate:
         require_device(get_target(request.name))

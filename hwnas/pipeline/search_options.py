@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,8 +10,14 @@ from hwnas.errors import UsageError
 from hwnas.latency.records import Setting
 from hwnas.pipeline.device import Device
 from hwnas.pipeline.reach import PREDICTED
-from hwnas.search.constraints import Limit, show, show_increase
+from hwnas.search.constraints import Limit, parse_limit, show, show_increase
 from hwnas.search.objectives import cost_names
+
+_USUAL = "onnxruntime"
+"""The runtime that names of folders leave out."""
+
+_WORDS = {"examples": "examples", "max_members": "members", "measure_during": "during"}
+"""Options that a front depends on, and their words in names of folders, which leave out usual values."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +86,11 @@ def search_name(
     """
     settings = [setting] if isinstance(setting, Setting) else list(setting)
     first, precisions = settings[0], "+".join(entry.precision for entry in settings)
-    runtime = "" if first.runtime == "onnxruntime" else f"{first.runtime}-"
+    runtime = "" if first.runtime == _USUAL else f"{first.runtime}-"
     return (
         f"{'+'.join(options.costs)}-{device or first.target}-{runtime}{precisions}-b{first.batch}"
-        f"-s{first.sequence_length}-{options.searcher}-{options.evaluations}-seed{options.seed}{_conditions(options)}"
-        f"{'-of-' + '+'.join(beside) if beside else ''}"
+        f"-s{first.sequence_length}{_threads(settings)}-{options.searcher}-{options.evaluations}-seed{options.seed}"
+        f"{_conditions(options)}{'-of-' + '+'.join(beside) if beside else ''}"
     )
 
 
@@ -96,19 +103,38 @@ def device_name(options: SearchOptions, device: Device, beside: Sequence[str]) -
 def overview_name(options: SearchOptions, devices: Sequence[Device]) -> str:
     """Name of the folder where the fronts of several devices are side by side."""
     first = devices[0].first
-    precisions = "+".join(dict.fromkeys(precision for device in devices for precision in device.settings))
+    settings = [setting for device in devices for setting in device.settings.values()]
+    precisions = "+".join(dict.fromkeys(setting.precision for setting in settings))
+    runtimes = "".join(f"{name}-" for name in dict.fromkeys(setting.runtime for setting in settings) if name != _USUAL)
     return (
-        f"{'+'.join(options.costs)}-{'+'.join(device.label for device in devices)}-{precisions}-b{first.batch}"
-        f"-s{first.sequence_length}-{options.searcher}-{options.evaluations}-seed{options.seed}{_conditions(options)}"
+        f"{'+'.join(options.costs)}-{'+'.join(device.label for device in devices)}-{runtimes}{precisions}"
+        f"-b{first.batch}-s{first.sequence_length}{_threads(settings)}-{options.searcher}-{options.evaluations}"
+        f"-seed{options.seed}{_conditions(options)}"
     )
 
 
+def _threads(settings: Sequence[Setting]) -> str:
+    """Of one inference, where some device takes more than one."""
+    threads = max(setting.threads for setting in settings)
+    return f"-t{threads}" if threads > 1 else ""
+
+
 def _conditions(options: SearchOptions) -> str:
-    """What else tells a search's folder apart: its steps and limits; empty without any."""
-    parts = [] if options.align is None else [f"align-{options.align[0]}-{options.align[1]}"]
+    """What else tells a search's folder apart: options that are not as usual, steps and limits; empty without any."""
+    parts = [
+        f"{word}-{getattr(options, name)}" for name, word in _WORDS.items() if getattr(options, name) != _default(name)
+    ]
+    parts += [] if options.align is None else [f"align-{options.align[0]}-{options.align[1]}"]
     for limit in options.limits:
         where = f"{limit.target}-" if limit.target else ""
-        parts.append(f"max-{limit.cost}-{where}{show(limit.cost, limit.most).replace(' ', '')}")
+        shown = show(limit.cost, limit.most)
+        if not math.isclose(parse_limit(limit.cost, shown).most, limit.most):  # it has more digits than are shown
+            shown = f"{limit.most:.10g}"
+        parts.append(f"max-{limit.cost}-{where}{shown.replace(' ', '')}")
     if options.max_error_increase is not None:
         parts.append(f"max-error-{show_increase(options.max_error_increase).replace('%', 'pc')}")
     return "".join(f"-{part}" for part in parts)
+
+
+def _default(name: str) -> object:
+    return SearchOptions.__dataclass_fields__[name].default
