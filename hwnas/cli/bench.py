@@ -16,7 +16,8 @@ bench_app = typer.Typer(
     name="bench",
     help="Run and draw the experiments of Klein et al. 2024.\n\n"
     "`hwnas bench ls` lists the figures. `hwnas bench run FIGURE` does what a figure needs, in several processes if "
-    "asked to; after Ctrl-C or a crash the same command goes on. `hwnas bench plot FIGURE` draws what is there.",
+    "asked to; after Ctrl-C or a crash the same command goes on. `hwnas bench plot FIGURE` draws what is there, "
+    "`hwnas bench export TO` writes it for Syne Tune.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
@@ -239,6 +240,28 @@ def plot(
         out.print(picture.scale, markup=False, highlight=False)
         for note in picture.notes:
             out.print(note, markup=False, highlight=False)
+
+
+@bench_app.command("export")
+def export(
+    to: Annotated[Path, typer.Argument(help="Folder that gets a folder for each search.", metavar="TO")],
+    folder: Folder = _DEFAULT,
+    as_json: options.Json = False,
+) -> None:
+    """Write every search as an experiment of Syne Tune, for its own tools and plots.
+
+    `syne_tune.experiments.load_experiment(NAME, local_path=TO)` reads one. Its metrics are the quality on the
+    validation examples and the share of parameters that is pruned, both maximised; its times are those of the
+    evaluations and of the searcher, without the training of a super-network.
+    """
+    from hwnas.bench.export import export_experiments
+    from hwnas.bench.folder import BenchFolder
+
+    places = export_experiments(BenchFolder(folder), to)
+    if as_json:
+        print_json({"experiments": [str(place) for place in places]})
+    else:
+        out.print(f"{len(places)} experiments written to {to}", markup=False, highlight=False)
 
 
 def _names(text: str) -> list[str]:

@@ -42,6 +42,24 @@ def test_runs_and_draws(done: BenchFolder, scale: Scale, tmp_path: Path) -> None
     assert "6 evaluations" in result.stdout
 
 
+def test_syne_tune_reads_and_draws_what_is_exported(done: BenchFolder, tmp_path: Path) -> None:
+    from syne_tune.experiments import load_experiment
+
+    result = call("export", tmp_path / "st", "--folder", done.path, "--json")
+    names = [Path(path).name for path in json.loads(result.stdout)["experiments"]]
+    assert names == [path.stem for path in done.units()]
+    experiment = load_experiment(names[0], local_path=str(tmp_path / "st"))
+    _, rows, _ = done.read(done.units()[0])
+    assert experiment.metric_names() == ["quality", "pruned"]
+    assert list(experiment.results["quality"]) == pytest.approx([1 - float(row.error or 0) for row in rows])
+    assert list(experiment.results["st_tuner_time"]) == pytest.approx([row.elapsed for row in rows])
+    best = min(rows, key=lambda row: float(row.error or 0))
+    assert experiment.best_config(0)["config_heads_0"] == best.architecture.head_counts[0]
+    experiment.plot_hypervolume(figure_path=str(tmp_path / "hv.png"))
+    experiment.plot("quality", figure_path=str(tmp_path / "q.png"))
+    assert (tmp_path / "hv.png").stat().st_size > 1000 < (tmp_path / "q.png").stat().st_size
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -56,6 +74,7 @@ def test_runs_and_draws(done: BenchFolder, scale: Scale, tmp_path: Path) -> None
         (["run", "5a", "--max-steps", "0"], "--max-steps must be above 0"),
         (["plot", "5a", "--over", "days"], "--over days"),
         (["plot", "5a"], "is no folder of a benchmark"),
+        (["export", "st"], "holds no search"),
     ],
 )
 def test_wrong_input_gets_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
