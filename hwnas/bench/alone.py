@@ -68,7 +68,7 @@ def standard_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report,
     Raises:
         RunFolderError: The folder cannot be written, or its files are damaged.
         MissingExtraError: The searcher's library is not installed.
-        HwnasError: A training failed, or its process ended.
+        Exception: Several trainings in a row failed; one that fails costs its share of the budget, and has no row.
     """
     network, exam, levels = _load(scale, unit)
     scheduler = get_scheduler(
@@ -112,7 +112,7 @@ def standard_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report,
         )
         for done in trials.done
     ]
-    folder.write(unit, rows, {**provenance(scale, unit, exam, network), **asha})
+    folder.write(unit, rows, {**provenance(scale, unit, exam, network), **asha, "failed": trials.lost})
 
 
 def set_up(payload: tuple[Path, Unit]) -> Evaluate:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -25,7 +24,7 @@ from hwnas.bench.scale import Scale
 from hwnas.bench.units import Unit
 from hwnas.compile.manifest import git_commit, versions
 from hwnas.errors import HwnasError, RunFolderError
-from hwnas.search.front import write_at_once
+from hwnas.search.front import is_temporary, write_at_once
 from hwnas.spaces import Architecture
 from hwnas.training.pretrained import EMBEDDED
 
@@ -148,7 +147,7 @@ class BenchFolder:
                     "options."
                 )
             return
-        if self.path.exists() and (not self.path.is_dir() or set(os.listdir(self.path)) - {".lock"}):
+        if self.path.exists() and (not self.path.is_dir() or any(map(_is_foreign, self.path.iterdir()))):
             raise RunFolderError(f"{self.path} holds something else; give an empty or a new --folder.")
 
     def begin(self, scale: Scale) -> None:
@@ -234,6 +233,11 @@ class BenchFolder:
     def units(self) -> list[Path]:
         """The files of all units that are done, by name."""
         return sorted((self.path / "results").glob("*.csv"))
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether something in a folder without a scale is not what a run that was killed at once leaves there."""
+    return path.name != ".lock" and not is_temporary(path)
 
 
 def model_name(scale: Scale) -> str:

@@ -12,8 +12,8 @@ from hwnas.errors import RunFolderError
 from hwnas.search.front import write_at_once
 from hwnas.search.lines import Lines
 
-ASKED, TOLD, ENDED = "asked", "told", "ended"
-"""Kinds of events: a trial was proposed; it reported at a resource level; it has ended."""
+ASKED, TOLD, ENDED, FAILED = "asked", "told", "ended", "failed"
+"""Kinds of events: a trial was proposed; it reported at a resource level; it has ended; it has failed."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Event:
     """Something that happened to a trial.
 
     Attributes:
-        kind: `ASKED`, `TOLD` or `ENDED`.
+        kind: `ASKED`, `TOLD`, `ENDED` or `FAILED`.
         trial: Number of the trial.
         level: The resource level of a report; 0 for other kinds.
         architecture: What was proposed, as `Architecture.to_json`; None for other kinds.
@@ -68,15 +68,21 @@ class Journal:
         self._lines.close()
 
     def append(self, event: Event) -> None:
-        """Add an event."""
-        self.events.append(event)
+        """Add an event; RunFolderError if it cannot be written."""
         self._lines.append(_said(event))
+        self.events.append(event)
 
     def cut(self, count: int) -> None:
-        """Keep the first `count` events only."""
-        self.events = self.events[:count]
+        """Keep the first `count` events only; RunFolderError if that cannot be written, and then all are kept."""
+        kept = self.events[:count]
+        try:
+            write_at_once(self._path, "".join(f"{json.dumps(_said(event))}\n" for event in kept))
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot write {self._path} ({error.strerror or error}); see to the disk and run the command again."
+            ) from error
+        self.events = kept
         self._lines.close()
-        write_at_once(self._path, "".join(f"{json.dumps(_said(event))}\n" for event in self.events))
         self._lines = Lines(self._path)
 
     def _read(self) -> None:

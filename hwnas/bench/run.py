@@ -13,7 +13,7 @@ from hwnas.bench.folder import BenchFolder
 from hwnas.bench.parallel import Failure, Job, quieten, run_jobs
 from hwnas.bench.scale import Scale
 from hwnas.bench.units import Unit, plan
-from hwnas.errors import HwnasError, UnknownNameError, UsageError
+from hwnas.errors import HwnasError, RunFolderError, UnknownNameError, UsageError
 from hwnas.search.front import write_at_once
 from hwnas.search.schedulers import require_scheduler
 from hwnas.search.searcher import require_searcher
@@ -215,5 +215,13 @@ def _check_scale(scale: Scale, series: Sequence[Series], tasks: set[str]) -> Non
 
 
 def _write_failures(folder: BenchFolder, failures: Sequence[Failure]) -> None:
+    """Say why pieces failed; RunFolderError with the reason in it if not even that can be written."""
     for failure in failures:
-        write_at_once(folder.failure(failure.name), f"{failure.reason}\n\n{failure.trace}".rstrip() + "\n")
+        file = folder.failure(failure.name)
+        try:
+            write_at_once(file, f"{failure.reason}\n\n{failure.trace}".rstrip() + "\n")
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot write {file} ({error.strerror or error}), which says why {failure.name} failed: "
+                f"{failure.reason.rstrip('.')}; see to the disk and run the same command again."
+            ) from error

@@ -10,10 +10,12 @@ import numpy as np
 
 from hwnas.bench.exam import TEST, Exam
 from hwnas.bench.folder import BenchFolder, Row, model_name
+from hwnas.bench.patience import NO_FAILURE, PATIENCE, PATIENCE_AT_FIRST
 from hwnas.bench.scale import Scale
 from hwnas.bench.supernet import Network, Report, load
 from hwnas.bench.trials import SECONDS
 from hwnas.bench.units import Unit
+from hwnas.errors import UsageError
 from hwnas.search.cache import EvaluationCache
 from hwnas.search.objectives import get_objective
 from hwnas.search.pareto import non_dominated
@@ -34,6 +36,7 @@ def search_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) -
         RunFolderError: The folder cannot be written.
         CheckpointError: The super-network is not there, or damaged.
         MissingExtraError: The searcher's library is not installed.
+        Exception: Several evaluations in a row failed; one that fails costs its proposal, and has no row.
     """
     task = scale.load(unit.task, unit.seed)
     network = load(folder, unit)
@@ -61,7 +64,8 @@ def search_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) -
                 error = exam.error(TEST, network.model, row["architecture"])
                 cache.put(TEST, row["architecture"], error, time.perf_counter() - start)
             tested.append(Row(**row, precision=FLOAT32, test_error=error, share=row["parameters"] / size))
-    folder.write(unit, tested, provenance(scale, unit, exam, network))
+    failed = min(unit.evaluations, network.space.size) - len(rows)
+    folder.write(unit, tested, {**provenance(scale, unit, exam, network), "failed": failed})
 
 
 def run_search(
@@ -76,7 +80,9 @@ def run_search(
     """Ask, evaluate, tell, until the evaluations are spent.
 
     What the cache holds is not evaluated again, but its seconds count as they were. A sub-network that the same search
-    had proposed before costs no time.
+    had proposed before costs no time. An evaluation that fails costs its proposal and has no row: the searcher is told,
+    the report says how many there were, and another run tries again. If the first three fail, or ten in a row, the last
+    failure is raised.
 
     Args:
         searcher: A new searcher of two objectives.
@@ -87,12 +93,16 @@ def run_search(
         report: Called after each.
 
     Returns:
-        number, architecture, error, parameters, seconds, searcher_seconds and elapsed of each proposal, in order; fewer
-        than asked for where the whole space was proposed.
+        number, architecture, error, parameters, seconds, searcher_seconds and elapsed of each proposal that did not
+        fail, in order; fewer than asked for where the whole space was proposed.
+
+    Raises:
+        UsageError: Every sub-network of a space failed.
+        Exception: What the evaluation raised when too many failed.
     """
     rows: list[dict[str, Any]] = []
     seen: set[Architecture] = set()
-    elapsed = 0.0
+    elapsed, failed, in_a_row = 0.0, 0, 0
     for number in range(evaluations):
         start = time.perf_counter()
         trial = searcher.ask()
@@ -102,12 +112,24 @@ def run_search(
         error, seconds = cache.get(VALIDATION, arch), cache.get(SECONDS, arch)
         if error is None or seconds is None:
             start = time.perf_counter()
-            found = evaluate(arch)
+            try:
+                found = evaluate(arch)
+            except NO_FAILURE:
+                raise
+            except Exception:  # whatever an architecture may lead to; the next one may do
+                elapsed += own + time.perf_counter() - start
+                failed, in_a_row = failed + 1, in_a_row + 1
+                if in_a_row >= (PATIENCE if rows else PATIENCE_AT_FIRST):
+                    raise
+                searcher.tell(trial.number, None)
+                report(number + 1, evaluations, f"{failed} failed")
+                continue
             error, seconds = found[VALIDATION], time.perf_counter() - start
             for split in sorted(set(found) - {VALIDATION}):
                 cache.put(split, arch, found[split], seconds)
             cache.put(SECONDS, arch, seconds, seconds)
             cache.put(VALIDATION, arch, error, seconds)
+        in_a_row = 0
         seconds = 0.0 if arch in seen else seconds
         seen.add(arch)
         size = cost(arch)
@@ -126,7 +148,9 @@ def run_search(
                 "elapsed": elapsed,
             }
         )
-        report(number + 1, evaluations, f"error {error:.4f}")
+        report(number + 1, evaluations, f"error {error:.4f}" + (f", {failed} failed" if failed else ""))
+    if not rows:
+        raise UsageError(f"all of the {failed} sub-networks of the space failed; there is nothing to compare.")
     return rows
 
 

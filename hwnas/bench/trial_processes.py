@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from hwnas.bench.parallel import Child, describe, settle_in
-from hwnas.bench.trials import Running, Trials
+from hwnas.bench.patience import NO_FAILURE
+from hwnas.bench.trial import Running
+from hwnas.bench.trials import Trials
 from hwnas.errors import HwnasError
 from hwnas.spaces import Architecture
 
@@ -25,10 +29,21 @@ SetUp = Callable[[Any], Evaluate]
 
 
 def one_by_one(trials: Trials, evaluate: Evaluate) -> None:
-    """Train all trials in this process."""
+    """Train all trials in this process.
+
+    Raises:
+        Exception: Too many failed in a row, as of `Trials.failed`; or it was the disk's fault.
+    """
     while (trial := trials.next()) is not None:
-        test_error, seconds = evaluate(trial.architecture, partial(trials.told, trial.number))
-        trials.ended(trial.number, test_error, seconds)
+        start = time.perf_counter()
+        try:
+            test_error, seconds = evaluate(trial.architecture, partial(trials.told, trial.number))
+        except NO_FAILURE:
+            raise
+        except Exception as error:  # whatever an architecture may lead to; the next one may do
+            trials.failed(trial.number, error, time.perf_counter() - start)
+        else:
+            trials.ended(trial.number, test_error, seconds)
 
 
 def several_at_once(
@@ -37,7 +52,8 @@ def several_at_once(
     """Train the trials in processes, which end with this one, however it ends.
 
     A process is started when there is a trial for it, and loads once what all its trials need. Whatever a trial reports
-    is on the disk before it gets an answer, and before another is proposed.
+    is on the disk before it gets an answer, and before another is proposed. A process that ends by itself, or is killed
+    because memory runs out, loses its trial only.
 
     Args:
         trials: The trials.
@@ -47,8 +63,9 @@ def several_at_once(
         preload: As of `Child`.
 
     Raises:
-        HwnasError: An evaluation failed, or its process ended.
-        RuntimeError: An evaluation failed by an error that hwnas does not raise on purpose; the cause says where.
+        HwnasError: The set-up failed, or too many evaluations in a row, as of `Trials.failed`; or somebody ended a
+            process.
+        RuntimeError: The same, by an error that hwnas does not raise on purpose; the cause says where.
     """
     workers: list[_Worker] = []
     try:
@@ -60,15 +77,14 @@ def several_at_once(
                 if idle is None:
                     idle = _Worker(set_up, payload, preload)
                     workers.append(idle)
-                idle.trial = trial
-                idle.send(trial.architecture)
+                idle.start(trial)
                 continue
             if not busy:
                 return
             ready = wait([worker.pipe for worker in busy])
             for worker in busy:
-                if worker.pipe in ready:
-                    worker.answer(trials)
+                if worker.pipe in ready and not worker.answer(trials):
+                    workers.remove(worker)
     finally:
         for worker in workers:
             worker.stop()
@@ -80,14 +96,24 @@ class _Worker(Child):
     def __init__(self, set_up: SetUp, payload: Any, preload: Sequence[str]) -> None:
         super().__init__(_serve, set_up, payload, preload=preload)
         self.trial: Running | None = None
+        self._started = 0.0
 
-    def answer(self, trials: Trials) -> None:
-        """Take in one message."""
+    def start(self, trial: Running) -> None:
+        """Give it a trial."""
+        self.trial, self._started = trial, time.perf_counter()
+        self.send(trial.architecture)
+
+    def answer(self, trials: Trials) -> bool:
+        """Take in one message; False if the process has ended."""
         trial = self.trial
         assert trial is not None
-        message = self.hear()
+        message, seconds = self.hear(), time.perf_counter() - self._started
         if message is None:
-            raise HwnasError(f"trial {trial.number} failed: {self.ending()}; the same command goes on.")
+            gone = HwnasError(f"trial {trial.number} failed: {self.ending()}; the same command goes on.")
+            if self.process.exitcode == -signal.SIGTERM:  # from outside, whatever was trained
+                raise gone
+            trials.failed(trial.number, gone, seconds)
+            return False
         kind, *rest = message
         if kind == "told":
             self.send(trials.told(trial.number, *rest))
@@ -95,10 +121,12 @@ class _Worker(Child):
             self.trial = None
             trials.ended(trial.number, *rest)
         else:
-            reason, trace = rest
-            if not trace:
-                raise HwnasError(reason)
-            raise RuntimeError(f"trial {trial.number}: {reason}") from _Elsewhere(trace)
+            error = _error(trial, *rest)
+            if kind == "broken":
+                raise error
+            self.trial = None
+            trials.failed(trial.number, error, seconds)
+        return True
 
 
 class _Elsewhere(Exception):
@@ -106,6 +134,15 @@ class _Elsewhere(Exception):
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
+
+
+def _error(trial: Running, reason: str, trace: str) -> Exception:
+    """An error of another process, from what `describe` said of it."""
+    if not trace:
+        return HwnasError(reason)
+    error = RuntimeError(f"trial {trial.number}: {reason}")
+    error.__cause__ = _Elsewhere(trace)
+    return error
 
 
 def _serve(pipe: Connection, set_up: SetUp, payload: Any) -> None:
@@ -129,4 +166,5 @@ def _serve(pipe: Connection, set_up: SetUp, payload: Any) -> None:
             evaluate = evaluate or set_up(payload)
             pipe.send(("ended", *evaluate(arch, told)))
         except Exception as error:  # whatever a library raises; the other process decides
-            pipe.send(("failed", *describe(error)))
+            broken = evaluate is None or isinstance(error, NO_FAILURE)
+            pipe.send(("broken" if broken else "failed", *describe(error)))

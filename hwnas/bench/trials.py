@@ -15,72 +15,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hwnas.bench.journal import ASKED, ENDED, TOLD, Event, Journal
+from hwnas.bench.journal import ASKED, ENDED, FAILED, TOLD, Event, Journal
+from hwnas.bench.patience import PATIENCE, PATIENCE_AT_FIRST, without_locals
+from hwnas.bench.trial import Done, Running
 from hwnas.search.cache import EvaluationCache
 from hwnas.search.schedulers import LEVEL
 from hwnas.spaces import Architecture, Space
 
 if TYPE_CHECKING:
-    from syne_tune.backend.trial_status import Trial as SyneTuneTrial
     from syne_tune.optimizer.scheduler import TrialScheduler
 
 SECONDS = "seconds"
 """Name under which the cache keeps what an evaluation took."""
 
+LOST = "failed"
+"""Name under which the cache keeps the seconds of an evaluation that failed."""
+
 Progress = Callable[[int, int, str], None]
 """Called with (whole trainings spent, those in all, short text)."""
-
-
-@dataclass
-class Running:
-    """A trial that was proposed and has not ended.
-
-    Attributes:
-        number: Counts proposals from 0.
-        architecture: What is trained.
-        handle: The trial as Syne Tune knows it.
-        level: Resource levels that it has reported.
-        error: What it reported last.
-        over: It is not to be trained further.
-        started: When it was proposed, in seconds of the search.
-        own: Seconds of the scheduler's for this trial.
-    """
-
-    number: int
-    architecture: Architecture
-    handle: SyneTuneTrial
-    level: int = 0
-    error: float = math.nan
-    over: bool = False
-    started: float = 0.0
-    own: float = 0.0
-
-
-@dataclass(frozen=True)
-class Done:
-    """A trial that has ended.
-
-    Attributes:
-        number: Counts proposals from 0.
-        architecture: What was trained.
-        level: Resource levels that it was trained for.
-        error: Validation error after them.
-        test_error: Test error after them.
-        parameters: The second objective.
-        seconds: What training and evaluating took.
-        searcher_seconds: What the scheduler took for it.
-        elapsed: When it ended, in seconds of the search.
-    """
-
-    number: int
-    architecture: Architecture
-    level: int
-    error: float
-    test_error: float
-    parameters: int
-    seconds: float
-    searcher_seconds: float
-    elapsed: float
 
 
 @dataclass
@@ -94,6 +46,10 @@ class Trials:
     What the journal holds is repeated first, in its order, with the values in the cache; a trial that was running is
     trained again from its start, and what it had reported is not told again. Where the scheduler proposes something
     else than then, as another version of it may, the rest of the order is dropped, but nothing in the cache.
+
+    A trial that fails costs the levels that it had begun, is told to the scheduler, and is not trained again. Failures
+    in a row, three before the first trial that ended and ten after it, end the search: then something else is to blame,
+    and the next start trains them again.
 
     Seconds of the search are counted as if it had never been killed: a trial starts at the latest end before it, and
     takes what its training took.
@@ -111,7 +67,8 @@ class Trials:
 
     Attributes:
         done: Trials that have ended, in the order in which they did.
-        running: The others, by number.
+        running: The others that have not failed, by number.
+        lost: How many have failed.
     """
 
     scheduler: TrialScheduler
@@ -125,6 +82,9 @@ class Trials:
     report: Progress = lambda *_: None
     done: list[Done] = field(default_factory=list, init=False)
     running: dict[int, Running] = field(default_factory=dict, init=False)
+    lost: int = field(default=0, init=False)
+    _in_a_row: int = field(default=0, init=False)
+    _reason: Exception | None = field(default=None, init=False)
     _begun: int = field(default=0, init=False)
     _spent: int = field(default=0, init=False)
     _now: float = field(default=0.0, init=False)
@@ -187,6 +147,35 @@ class Trials:
         self._end(trial, test_error, seconds)
         self._note(ENDED, trial)
 
+    def failed(self, number: int, error: Exception, seconds: float) -> None:
+        """A trial has failed.
+
+        Args:
+            number: Of the trial.
+            error: Why.
+            seconds: What it has taken up to here.
+
+        Raises:
+            Exception: Too many have failed in a row: the first error of these, because later ones may follow from it.
+        """
+        trial = self.running[number]
+        self._reason = self._reason or without_locals(error)
+        others = len(self.running) - 1  # which may yet end well
+        patience = PATIENCE if self.done else min(PATIENCE, PATIENCE_AT_FIRST + others, self.space.size)
+        if self._in_a_row + 1 >= patience:
+            self._forget()
+            raise self._reason
+        self.cache.put(LOST, trial.architecture, seconds, seconds)
+        self._fail(trial, seconds)
+        self._note(FAILED, trial)
+
+    def _forget(self) -> None:
+        """Drop the order from the first of the last failures in a row on; the next start trains their trials again."""
+        for index, event in enumerate(self.journal.events):
+            if event.kind == FAILED and all(later.kind != ENDED for later in self.journal.events[index:]):
+                self.journal.cut(index)
+                return
+
     def _known(self, trial: Running) -> bool:
         """Take from the cache what it holds of a trial; whether the trial has ended by that."""
         while not trial.over:
@@ -216,6 +205,12 @@ class Trials:
                 return False
             self._tell(trial, event.level, error)
             return True
+        if event.kind == FAILED:
+            seconds = self.cache.get(LOST, trial.architecture)
+            if seconds is None:
+                return False
+            self._fail(trial, seconds)
+            return True
         kept = self._kept(trial)
         if event.kind != ENDED or kept is None or not trial.over:
             return False
@@ -236,7 +231,7 @@ class Trials:
         suggestion = self.scheduler.suggest()
         if suggestion is None:
             return None
-        number = len(self.done) + len(self.running)
+        number = len(self.done) + len(self.running) + self.lost
         handle = SyneTuneTrial(number, suggestion.config, datetime.datetime.now())
         trial = Running(number, from_config(self.space, suggestion.config), handle, started=self._now)
         self.scheduler.on_trial_add(handle)
@@ -271,6 +266,7 @@ class Trials:
         self._now = max(self._now, trial.started + seconds)
         self._charge(trial, start)
         del self.running[trial.number]
+        self._in_a_row, self._reason = 0, None
         self.done.append(
             Done(
                 number=trial.number,
@@ -284,6 +280,18 @@ class Trials:
                 elapsed=self._now,
             )
         )
+        self._say(trial)
+
+    def _fail(self, trial: Running, seconds: float) -> None:
+        """Pass the failure of a trial on to the scheduler; the level that it failed in is spent."""
+        start = time.perf_counter()
+        self.scheduler.on_trial_error(trial.handle)
+        self._now = max(self._now, trial.started + seconds)
+        self._charge(trial, start)
+        del self.running[trial.number]
+        self.lost, self._in_a_row = self.lost + 1, self._in_a_row + 1
+        if not trial.over:
+            self._spent += 1
         self._say(trial)
 
     @property
@@ -317,4 +325,6 @@ class Trials:
         self.journal.append(Event(kind, trial.number, trial.level if kind == TOLD else 0, arch))
 
     def _say(self, trial: Running) -> None:
-        self.report(self._spent // self.levels, self.evaluations, f"error {trial.error:.4f}")
+        error = "" if math.isnan(trial.error) else f"error {trial.error:.4f}"
+        lost = f"{self.lost} failed" if self.lost else ""
+        self.report(self._spent // self.levels, self.evaluations, ", ".join(filter(None, (error, lost))))

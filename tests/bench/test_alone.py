@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,38 @@ def test_two_trials_at_once(scale: Scale, alone: Alone, tmp_path: Path) -> None:
     assert run_figure(folder, get_figure("10"), scale, **options).made == 0
     (panel,) = make_picture(folder, get_figure("10"), only=["mo_asha"]).panels
     assert [curve.label for curve in panel.curves] == ["MO-ASHA"]
+
+
+def test_a_training_that_fails_has_no_row(
+    scale: Scale, alone: Alone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others have; the file says how many failed, and that they did is kept. Only if all fail, the unit does."""
+    folder, unit, said = BenchFolder(tmp_path / "b"), replace(UNIT, method="random_search"), list[str]()
+    options: dict[str, Any] = {"tasks": ["sst2"], "seeds": 1, "evaluations": 3, "only": ["random_search"]}
+
+    def failing(model: Any, arch: Architecture) -> Any:
+        if arch in broken:
+            raise RuntimeError("out of memory\nand more")
+        return extract(model, arch)
+
+    monkeypatch.setattr("hwnas.bench.alone.extract", failing)
+    designs: tuple[Architecture, ...] = alone.network.space.start_designs()
+    broken = designs
+    with pytest.raises(HwnasError, match=r"1 of 1 pieces .* RuntimeError: out of memory\. More in"):
+        run_figure(folder, get_figure("5b"), scale, **options)
+    broken = designs[1:2]
+    run_figure(folder, get_figure("5b"), scale, **options, watch=lambda *args: said.append(args[-1]))
+    _, rows, text = folder.read(folder.results(unit))
+    assert {row.number: row.architecture for row in rows} == {0: designs[0], 2: designs[2]}
+    assert text["failed"] == "1"
+    assert any(line.endswith(", 1 failed") for line in said)
+    assert not folder.failure(unit.name).exists()
+    folder.results(unit).unlink()
+    broken = designs
+    run_figure(folder, get_figure("5b"), scale, **options)
+    assert [row.error for row in folder.read(folder.results(unit))[1]] == [row.error for row in rows]
+    (panel,) = make_picture(folder, get_figure("10"), only=["random_search"]).panels
+    assert [curve.x for curve in panel.curves] == [(1.0, 2.0)]
 
 
 def test_a_stopped_trial_counts_as_its_share() -> None:

@@ -58,6 +58,8 @@ def test_one_in_three_passes_a_rung() -> None:
         on for _, on in first
     ]
     assert goes_on(scheduler, trials[1], 1, 0.0, 0.0), "what is told first of a trial at a rung counts"
+    scheduler.on_trial_error(trials[4])
+    assert len(scheduler.rungs[1]) == 6, "what one that failed had reported stays"
     assert goes_on(scheduler, trials[2], 2, 0.9, 99.0), "there is no rung at level 2"
     assert goes_on(scheduler, trials[0], 3, 0.30, 10.0)
     assert not goes_on(scheduler, trials[2], 3, 0.35, 30.0)
@@ -79,8 +81,8 @@ def test_units_of_the_objectives_do_not_matter(factor: float) -> None:
     assert 4 <= sum(runs[0]) <= 16
 
 
-def proposed(seed: int, shuffle: int) -> list[Architecture]:
-    """With three running, which report in any order."""
+def proposed(seed: int, shuffle: int, failing: float = 0.0) -> list[Architecture]:
+    """With three running, which report in any order, or fail instead."""
     np.random.seed(shuffle)  # noqa: NPY002
     scheduler, draw = made(seed), random.Random(shuffle)
     found: list[Architecture] = []
@@ -91,7 +93,9 @@ def proposed(seed: int, shuffle: int) -> list[Architecture]:
             found.append(from_config(SPACE, trial.config))
             running.append((trial, 0))
         trial, level = running.pop(draw.randrange(len(running)))
-        if goes_on(scheduler, trial, level + 1, draw.random(), draw.random()):
+        if draw.random() < failing:
+            scheduler.on_trial_error(trial)
+        elif goes_on(scheduler, trial, level + 1, draw.random(), draw.random()):
             running.append((trial, level + 1))
         else:
             scheduler.on_trial_remove(trial)
@@ -103,6 +107,7 @@ def test_the_seed_alone_decides_what_is_proposed() -> None:
     assert tuple(first[:3]) == SPACE.start_designs()
     assert len(set(first)) == len(first)
     assert first == proposed(0, 2)
+    assert first == proposed(0, 3, failing=0.3)
     assert first != proposed(1, 1)
 
 

@@ -13,9 +13,14 @@ from typing import Any
 
 import pytest
 
+from hwnas.bench.folder import BenchFolder
 from hwnas.bench.journal import ENDED, TOLD, Event, Journal
+from hwnas.bench.parallel import Failure
+from hwnas.bench.run import _write_failures
+from hwnas.bench.scale import Scale
+from hwnas.bench.trial import Running
 from hwnas.bench.trial_processes import one_by_one, several_at_once
-from hwnas.bench.trials import Running, Trials
+from hwnas.bench.trials import Trials
 from hwnas.errors import RunFolderError
 from hwnas.search.searcher import get_searcher
 
@@ -193,6 +198,27 @@ def test_a_damaged_journal_is_one_clear_error(tmp_path: Path) -> None:
     path.write_text("3\n" + path.read_text())
     with pytest.raises(RunFolderError, match="damaged in line 1; delete it"):
         Journal(path)
+
+
+def test_what_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    """A folder stands where a file should be written; a folder whose first write was killed is begun all the same."""
+    path = tmp_path / "order.jsonl"
+    with Journal(path) as journal:
+        journal.append(Event(TOLD, 3, 2))
+        path.unlink()
+        (path / "in the way").mkdir(parents=True)
+        with pytest.raises(RunFolderError, match=r"cannot write .*order\.jsonl \(Is a directory\)"):
+            journal.cut(0)
+        assert journal.events == [Event(TOLD, 3, 2)]
+    assert [file.name for file in tmp_path.iterdir()] == ["order.jsonl"]
+    folder, scale = BenchFolder(tmp_path / "b"), Scale(model=None)
+    folder.path.mkdir()
+    (folder.path / ".bench.json.123.tmp").write_text('{"sch')
+    folder.begin(scale)
+    assert folder.scale() == scale
+    (folder.path / "failures").write_text("")
+    with pytest.raises(RunFolderError, match=r"cannot write .*x\.txt .* why x failed: no memory; see to the disk"):
+        _write_failures(folder, [Failure("x", "no memory")])
 
 
 def processes(begun: Path) -> set[int]:
