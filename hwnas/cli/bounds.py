@@ -48,7 +48,10 @@ CostName = Annotated[
 Score = Annotated[
     str,
     typer.Option(
-        "--score", help="Importance score of heads and units: first-order or movement.", rich_help_panel=_PANEL
+        "--score",
+        help="Importance score of heads and units: first-order, removal, or movement (of a model that is not trained "
+        "meanwhile).",
+        rich_help_panel=_PANEL,
     ),
 ]
 ScoreExamples = Annotated[
@@ -101,8 +104,8 @@ def find(
     """
     from hwnas.cli.progress import reporter
     from hwnas.models import get_family
-    from hwnas.pipeline.folder import DataSpec, RunSpec
     from hwnas.pipeline.space import COSTS, bounds_from, scored_model, training_scores
+    from hwnas.pipeline.spec import DataSpec, RunSpec
 
     if folder.exists():
         spec = folder.spec()
@@ -156,3 +159,8 @@ def print_bounds(found: Bounds, about: dict[str, Any], file: Path) -> None:
     for layer, (heads, units) in enumerate(pairs):
         out.print(f"layer {layer}: {heads[0]} to {heads[1]} heads, {units[0]} to {units[1]} units", highlight=False)
     out.print(f"train in them: hwnas train NEW_RUN --bounds {file} --reorder {about['score']}", highlight=False)
+    out.print(
+        f"the bounds say how many, not which: they come from scores of the {about['weights']} weights, but --reorder "
+        "scores what NEW_RUN starts from, so its first heads and units need not be those kept here",
+        highlight=False,
+    )

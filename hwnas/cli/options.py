@@ -165,13 +165,17 @@ ReportTo = Annotated[
     str, option("--report-to", help="Logging integrations of transformers, separated by commas.", panel=_TRAIN)
 ]
 LoggingDir = Annotated[
-    Path | None, option("--logging-dir", help="Folder of TensorBoard's files.", panel=_TRAIN, show_default=False)
+    Path | None,
+    option(
+        "--logging-dir", help="Folder of TensorBoard's files. [default: RUN/logs]", panel=_TRAIN, show_default=False
+    ),
 ]
 Reorder = Annotated[
     str | None,
     option(
         "--reorder",
-        help="Importance score that orders heads and units before the training: first-order or movement.",
+        help="Importance score that orders heads and units before the training: first-order, removal, or movement (of "
+        "a model that is not trained meanwhile).",
         panel=_TRAIN,
         show_default=False,
     ),

@@ -10,7 +10,8 @@ from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
     from hwnas.latency.records import Setting
-    from hwnas.pipeline.folder import RunFolder, RunSpec
+    from hwnas.pipeline.folder import RunFolder
+    from hwnas.pipeline.spec import RunSpec
     from hwnas.pipeline.train import SuperNet
 
 
@@ -44,7 +45,7 @@ def run_spec(
 
     Paths become absolute, so that a run can be gone on with from anywhere.
     """
-    from hwnas.pipeline.folder import DataSpec, RunSpec
+    from hwnas.pipeline.spec import DataSpec, RunSpec
     from hwnas.tasks import task_names
     from hwnas.training.train import TrainOptions
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,13 +83,14 @@ def space(
     """Draw what the search spaces hold: masks of random members, and the distribution of their parameters.
 
     Writes masks.png and parameters.png, and with --latency also latency.png: predicted latencies of the same
-    sub-networks, read off the latency table; nothing is measured. The model is that of RUN, else --model; the labels of
-    --task count for the latency, because a table is of a model with its head.
+    sub-networks, read off the latency table; nothing is measured. The model is that of RUN, else --model; given
+    neither, that of the run that --task has by default, if there is one. The labels of --task count for the latency,
+    because a table is of a model with its head.
 
     With --budgets it also finds bounds: for each budget the widest network by the importance of heads and units on
     training examples, and with them the space of all widths between those networks. It is drawn too and written to
-    bounds.json, in which `hwnas train --bounds` and `hwnas run --bounds` train and search. The weights of a trained RUN
-    are scored, otherwise those that its training starts from.
+    bounds.json, in which `hwnas train --bounds` and `hwnas run --bounds` train and search. The weights of the run are
+    scored if it is trained, otherwise those that a training starts from.
     """
     from hwnas.models import get_family
     from hwnas.pipeline.profile import config_of
@@ -100,13 +102,13 @@ def space(
     wanted = None if budgets is None else bounds.wanted(budgets, min_budget, max_budget, cost, score)
     timed = latency or (wanted is not None and cost == "latency")
     on_device = timed or align == MEASURED
-    folder = run_folder(run, task)
-    if run is None and not on_device and wanted is None:
-        config, name = load_config(model), model or EMBEDDED
+    # A model that was named is not to be replaced by that of a run that was not: then no folder counts.
+    folder = run_folder(Path(os.devnull) if run is None and model is not None else run, task)
+    if not folder.exists() and run is None and not on_device and wanted is None:
+        config = load_config(model)
     else:
         config = config_of(folder, required=run is not None, model=model, task=task, data_dir=data_dir)
-        name = (folder.spec().model if folder.exists() else model) or EMBEDDED
-    name = Path(name).name
+    name = Path((folder.spec().model if folder.exists() else model) or EMBEDDED).name
     dimensions = get_family(config).dimensions(config)
     setting = device_setting(target, runtime, precision, batch, seq_len, threads, rounds) if on_device else None
     said = f"{target}, {runtime} {precision}, batch {batch}, {seq_len} tokens, {threads} thread(s)" if on_device else ""

@@ -10,7 +10,7 @@ from hwnas.errors import TableError, UsageError
 if TYPE_CHECKING:
     from hwnas.latency.predictor import Predictor
     from hwnas.latency.records import Setting
-    from hwnas.pipeline.folder import RunSpec
+    from hwnas.pipeline.spec import RunSpec
 
 MEASURED = "measured"
 """The value of `--align` that needs a latency table."""
@@ -41,8 +41,8 @@ def with_space(
     """
     from dataclasses import replace
 
-    from hwnas.pipeline.folder import BOUNDED_IN
     from hwnas.pipeline.space import read_bounds
+    from hwnas.pipeline.spec import BOUNDED_IN
 
     if bounds is not None:
         if align != "none":

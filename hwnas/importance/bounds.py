@@ -60,8 +60,9 @@ class Bounds:
     Attributes:
         space: All widths between the narrowest and the widest of each block.
         budgets: Evenly spread, rising.
-        networks: For each budget the widest network by the scores that meets it. Its prefixes are the important heads
-            and units once the model is reordered.
+        networks: For each budget the widest network by the scores that meets it. Its prefixes are the heads and units
+            above the threshold once the scored model is reordered by the same scores; in a model with other weights, or
+            reordered by other scores, they may be others.
         costs: What those cost.
         threshold: For each budget the lowest score, per weight, that is kept; None if next to nothing is.
     """

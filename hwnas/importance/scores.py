@@ -14,9 +14,26 @@ from torch.nn import functional
 from hwnas.errors import UnknownNameError, UsageError
 from hwnas.importance.owners import find_owners
 
-_METHODS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "first-order": lambda weight, gradient: (weight * gradient).abs(),
-    "movement": lambda weight, gradient: -(weight * gradient),
+
+@dataclass(frozen=True)
+class _Method:
+    """How a score comes from the products w g of a head's or unit's weights and their gradients.
+
+    Attributes:
+        of_weight: What a product counts, element by element.
+        of_sum: What the sum over the weights counts.
+        outputs_alone: The sum runs only over the weights that the output of the head or unit is multiplied with.
+    """
+
+    of_weight: Callable[[torch.Tensor], torch.Tensor] = torch.clone
+    of_sum: Callable[[torch.Tensor], torch.Tensor] = torch.clone
+    outputs_alone: bool = False
+
+
+_METHODS = {
+    "first-order": _Method(of_weight=torch.abs),
+    "movement": _Method(of_weight=torch.neg),
+    "removal": _Method(of_sum=torch.abs, outputs_alone=True),
 }
 
 
@@ -30,9 +47,10 @@ class Scores:
     """Importance of every head and unit of a super-network: more is more important.
 
     Attributes:
-        heads: Per layer, one number a head: the sum over its weights.
+        heads: Per layer, one number a head.
         units: Per layer, one number a unit.
-        head_weights, unit_weights: How many weights such a sum runs over; 1 if they are not sums.
+        head_weights, unit_weights: How many weights a head and a unit own; 1 leaves numbers as they are where they
+            are compared per weight.
         method: A name in `method_names()`.
         examples: Training examples that they come from.
 
@@ -80,7 +98,8 @@ class Scores:
 class Accumulator:
     """Adds up scores of a model over several gradients, whose weights may move in between.
 
-    For movement scores as published, call `add` in training, after each backward pass and before the step.
+    For movement scores as published, call `add` in a training of your own, after each backward pass and before the
+    step. No training here does: `score`, and with it `--reorder` and `--score`, adds up over a model that stands still.
 
     Args:
         model: A Hugging Face sequence-classification module.
@@ -114,15 +133,17 @@ class Accumulator:
             examples: Examples that the loss is the mean of.
             gradients: Gradient by weight; None takes each weight's `.grad`. A weight without one adds nothing.
         """
-        score = _METHODS[self.method]
+        method = _METHODS[self.method]
         for index, layer in enumerate(self._layers):
             for sums, owned in zip(self._sums, (layer.heads, layer.units), strict=True):
+                found = torch.zeros_like(sums[index])
                 for one in owned:
                     weight = one.linear.weight
                     gradient = weight.grad if gradients is None else gradients.get(weight)
-                    if gradient is not None:
-                        values = score(weight.double(), gradient.double()).sum(dim=1 - one.axis).cpu()
-                        sums[index].index_add_(0, one.owner, examples * values)
+                    if gradient is not None and not (method.outputs_alone and one.axis == 0):
+                        values = method.of_weight(weight.double() * gradient.double()).sum(dim=1 - one.axis)
+                        found.index_add_(0, one.owner, values.cpu())
+                sums[index] += examples * method.of_sum(found)
         self._examples += examples
 
     def scores(self) -> Scores:
@@ -153,6 +174,10 @@ def score(
     A head owns its rows of query, key and value and its columns of the attention output; a unit its row of the first
     and its column of the second feed-forward matrix. Biases have no part. With weights w and the gradient g of a
     batch's mean loss, `first-order` sums |w g|, `movement` -w g: above 0 where a step would move weights away from 0.
+    Since nothing is trained here, that is the movement of a model that stands still, the one that a next step would
+    make. `removal` is |sum of w g| over the weights that the output h of the head or unit goes into, its columns of the
+    attention output or of the second feed-forward matrix. That is |h dL/dh|, to first order the size of the change of a
+    batch's loss if the head or unit is removed.
 
     Args:
         model: A Hugging Face sequence-classification module. It runs in evaluation mode, so without dropout; its state
@@ -172,7 +197,8 @@ def score(
 
     Source: |w g|: Molchanov et al. 2019, Importance Estimation for Neural Network Pruning. -w g: Sanh et al. 2020,
     Movement Pruning, there summed up while the weights train: see `Accumulator`. Sums by head and unit: Munoz et al.
-    2024 (EFTNAS).
+    2024 (EFTNAS). |h dL/dh|: Hou et al. 2020 (DynaBERT), section 2.1, which for a unit adds the products of the first
+    matrix to it; without a bias and with a ReLU they are the same once more.
     """
     total = Accumulator(model, method)
     weights = total.parameters

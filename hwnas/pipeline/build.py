@@ -82,11 +82,13 @@ def build_run(
 
     Raises:
         UnknownTargetError, UnsupportedBuildError, MissingExtraError, BuildError, RunFolderError: See `build_member`.
+        RunFolderError: The front is of another super-network than the run's.
         UnsupportedBuildError: A pick is a quantised network, for which engines are not built.
     """
     facts = get_target(target)
     plan_build(facts, precision, runtime=runtime)  # refused before anything is loaded
     _check_floats(front, picks)
+    front.check_weights(folder.weights() if supernet is None else supernet.weights, folder.path)
     setting = front.about["setting"]
     usual, longest = int(setting["batch"]), int(setting["sequence_length"])
     shapes = ShapeProfile(batch or (1, usual, max(8, usual)), sequence_length or (1, longest, longest))

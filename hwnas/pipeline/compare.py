@@ -19,7 +19,7 @@ def fronts_to_compare(folder: RunFolder, names: Sequence[str] | None = None) -> 
         names: Which; None takes those of the newest search, or if that was for one device, the newest of each device.
 
     Raises:
-        RunFolderError: The run has no front yet, or a damaged one.
+        RunFolderError: The run has no front yet, a damaged one, or one of another super-network.
         UnknownNameError: It has none of a name.
     """
     there = folder.require_fronts()
@@ -49,4 +49,6 @@ def draw_together(fronts: Sequence[Front], path: Path) -> None:
 
 
 def _read(folder: RunFolder, name: str) -> Front:
-    return read_front(folder.front(name) / "front.json")
+    front = read_front(folder.front(name) / "front.json")
+    front.check_weights(folder.weights(), folder.path)
+    return front

@@ -3,6 +3,7 @@
 run.json              the model, the task, how to train; written once
 space.json            the bounded space, if the run has one; written once
 checkpoints/          while the super-network trains
+logs/                 of TensorBoard, if the training reports to it and no other folder is given
 supernet/             the trained super-network, its tokenizer, and a record of the training
 profile/              pictures of latency tables; may be there before the run begins
 baselines/            a file per baseline
@@ -12,147 +13,23 @@ build/                a folder per target and precision with a folder per built 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hwnas.errors import RunFolderError, UsageError
+from hwnas.errors import RunFolderError
 from hwnas.latency.records import Setting
-from hwnas.search.front import write_at_once
-from hwnas.spaces import BoundedSpace, Dimensions, Space, get_space, space_from_json
-from hwnas.tasks import TaskData, load_task, load_user_task
-from hwnas.training.train import TrainOptions
+from hwnas.pipeline.spec import RunSpec, digest_of, first_difference
+from hwnas.search.front import is_temporary, write_at_once
 
 SCHEMA = 2
 """Version of the layout of `run.json`. Version 1 knows no steps of widths and no bounds."""
 
 PROFILE = "profile"
 SPACE = "space.json"
-BOUNDED_IN = "medium"
-"""The space that bounds are bounds of."""
-
-
-@dataclass(frozen=True)
-class DataSpec:
-    """Which examples: a task by name, or the user's own files.
-
-    Attributes:
-        task: Name of a task; for the user's own files the name to give them.
-        data_dir: Folder with the data of tasks, if given.
-        train_file: The user's training file; then the columns below count.
-        test_file: The user's test file.
-        text, text_pair, label: Columns of the user's files.
-        kind: `classification` or `regression`, if given.
-        labels: Class names in order, if given.
-        limit_train: Use at most so many rows for training and validation together.
-        limit_test: Use at most so many rows for the test.
-    """
-
-    task: str
-    data_dir: str | None = None
-    train_file: str | None = None
-    test_file: str | None = None
-    text: str = "text"
-    text_pair: str | None = None
-    label: str = "label"
-    kind: str | None = None
-    labels: tuple[str, ...] | None = None
-    limit_train: int | None = None
-    limit_test: int | None = None
-
-    def load(self, seed: int) -> TaskData:
-        """Load and split the examples; errors as of `hwnas.tasks.load_task` and `load_user_task`."""
-        if self.train_file is None:
-            return load_task(
-                self.task,
-                data_dir=None if self.data_dir is None else Path(self.data_dir),
-                seed=seed,
-                limit_train=self.limit_train,
-                limit_test=self.limit_test,
-            )
-        return load_user_task(
-            Path(self.train_file),
-            test_file=None if self.test_file is None else Path(self.test_file),
-            text=self.text,
-            text_pair=self.text_pair,
-            label=self.label,
-            kind=self.kind,  # type: ignore[arg-type]
-            labels=self.labels,
-            seed=seed,
-            limit_train=self.limit_train,
-            limit_test=self.limit_test,
-        )
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """What a run is: the same spec, the same super-network.
-
-    Attributes:
-        model: Hub name or local folder; None the embedded default.
-        data: The examples.
-        space: Name of the search space that sub-networks are trained and searched in.
-        max_length: Longest input in tokens; longer texts lose their end.
-        train: How the super-network is fine-tuned.
-        seed: Seed of the split and of the new classification head.
-        align: Steps of heads and of units that widths go in.
-        bounds: A bounded space as `hwnas.pipeline.space.read_bounds` gives it: only the part of MEDIUM within these
-            bounds counts, and the steps are its own. None: the whole space.
-
-    Raises:
-        UsageError: Bounds with another space or with steps of their own.
-    """
-
-    model: str | None
-    data: DataSpec
-    space: str = "small"
-    max_length: int = 128
-    train: TrainOptions = field(default_factory=TrainOptions)
-    seed: int = 0
-    align: tuple[int, int] = (1, 1)
-    bounds: dict[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        if self.bounds is None:
-            return
-        if self.space != BOUNDED_IN:
-            raise UsageError(f"--space {self.space} with --bounds: they are bounds of {BOUNDED_IN}; leave --space out.")
-        if self.align != (1, 1):
-            raise UsageError("--align with --bounds: the bounds have steps of their own; leave --align out.")
-
-    def make_space(self, dimensions: Dimensions) -> Space:
-        """The space over the run's super-network.
-
-        Raises:
-            UnknownNameError: No space has that name.
-            UsageError: A step is below 1, or the bounds are of another super-network.
-        """
-        if self.bounds is None:
-            return get_space(self.space, dimensions, align=self.align)
-        return space_from_json({**self.bounds, "name": BoundedSpace.name}, dimensions)
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON types; `from_json` inverts it."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> RunSpec:
-        """Inverse of `to_json`, also of an earlier version's."""
-        labels = data["data"]["labels"]
-        heads, units = data.get("align", (1, 1))
-        return cls(
-            **{
-                **data,
-                "align": (int(heads), int(units)),
-                "data": DataSpec(**{**data["data"], "labels": None if labels is None else tuple(labels)}),
-                "train": TrainOptions(**data["train"]),
-            }
-        )
+_SEAL = "hwnas.json"  # as in hwnas.training.trainer, which loads torch
 
 
 class RunFolder:
@@ -209,34 +86,51 @@ class RunFolder:
                 the message names the first difference.
         """
         if self.exists():
-            difference = _difference(self.spec(), spec)
-            if difference is not None:
-                name, old, new = difference
+            found = first_difference(self.spec(), spec)
+            if found is not None:
+                name, old, new = found
                 raise RunFolderError(
                     f"{self.path} is a run with {name} {old!r}, not {new!r}; give another folder, or the same options."
                 )
             self._check_writable()
             return
-        if self.path.is_dir() and any(path.name not in (PROFILE, SPACE) for path in self.path.iterdir()):
+        if self.path.is_dir() and any(
+            path.name not in (PROFILE, SPACE) and not is_temporary(path) for path in self.path.iterdir()
+        ):
             raise RunFolderError(f"{self.path} holds something else; give an empty or a new folder.")
         self._check_writable()
 
-    def begin(self, spec: RunSpec, data_fingerprint: str) -> None:
+    def begin(self, spec: RunSpec, data_fingerprint: str, files: Mapping[str, str] | None = None) -> None:
         """Write what is asked for, or check that it was asked for before, of the same data.
 
+        Args:
+            spec: What is asked for.
+            data_fingerprint: SHA-256 of the examples.
+            files: SHA-256 of what else the training reads, by the name of the option that gives it.
+
         Raises:
-            RunFolderError: As for `check`, or the data have changed.
+            RunFolderError: As for `check`, or the data or the files have changed.
         """
+        files = files or {}
         self.check(spec)
         if self.exists():
             self.check_data(data_fingerprint)
+            began = self._read().get("files", {})  # earlier versions kept none
+            for name, digest in files.items():
+                if began.get(name, digest) != digest:
+                    raise RunFolderError(
+                        f"the contents of --{name} have changed since the run in {self.path} began; restore them, or "
+                        "start a new run folder."
+                    )
             return
         plain = spec.to_json()
         content = {"schema": SCHEMA, "data_fingerprint": data_fingerprint, "spec": plain}
+        if files:
+            content["files"] = dict(files)
         try:
             if spec.bounds is not None:
                 write_at_once(self.space_file, json.dumps(spec.bounds, indent=1) + "\n")
-                plain["bounds"] = _digest(spec.bounds)
+                plain["bounds"] = digest_of(spec.bounds)
             write_at_once(self.path / "run.json", json.dumps(content, indent=1) + "\n")
         except OSError as error:
             raise RunFolderError(
@@ -286,11 +180,18 @@ class RunFolder:
             bounds: dict[str, Any] = json.loads(self.space_file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{self.space_file} cannot be read ({error}); start a new run folder.") from error
-        if _digest(bounds) != digest:
+        if digest_of(bounds) != digest:
             raise RunFolderError(
                 f"{self.space_file} is not what the run began with; restore it, or start a new run folder."
             )
         return bounds
+
+    def weights(self) -> str | None:
+        """SHA-256 of the trained super-network's weights, as they were written; None if there is none to be read."""
+        try:
+            return str(json.loads((self.supernet / _SEAL).read_text(encoding="utf-8"))["model.safetensors"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def fronts(self) -> list[str]:
         """Names of the searches that have ended."""
@@ -313,28 +214,3 @@ class RunFolder:
             raise RunFolderError(f"cannot write to {self.path}: {place} is a file; give another run folder.")
         if not os.access(place, os.W_OK | os.X_OK):
             raise RunFolderError(f"cannot write to {self.path}: {place} is read-only; give a run folder that you own.")
-
-
-def _difference(old: RunSpec, new: RunSpec) -> tuple[str, Any, Any] | None:
-    """The first option in which two specs differ: its name and both values."""
-    pairs: Sequence[tuple[Any, Any]] = ((old, new), (old.data, new.data), (old.train, new.train))
-    for mine, yours in pairs:
-        for entry in fields(mine):
-            if entry.name in ("data", "train"):
-                continue
-            a, b = getattr(mine, entry.name), getattr(yours, entry.name)
-            if a != b:
-                return entry.name.replace("_", "-"), _said(entry.name, a), _said(entry.name, b)
-    return None
-
-
-def _said(name: str, value: Any) -> Any:
-    """The value of an option as it is given on the command line; bounds by the first digits of their digest."""
-    if name == "bounds" and value is not None:
-        return _digest(value)[:12]
-    return ",".join(map(str, value)) if name == "align" else value
-
-
-def _digest(bounds: dict[str, Any]) -> str:
-    """SHA-256 (hex) of a bounded space."""
-    return hashlib.sha256(json.dumps(bounds, sort_keys=True).encode()).hexdigest()

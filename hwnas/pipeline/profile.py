@@ -11,7 +11,8 @@ from hwnas.latency.findings import ProfileReport
 from hwnas.latency.profile import of_model, profile_model
 from hwnas.latency.records import Setting, network_shape
 from hwnas.latency.table import LatencyTable
-from hwnas.pipeline.folder import DataSpec, RunFolder
+from hwnas.pipeline.folder import RunFolder
+from hwnas.pipeline.spec import DataSpec
 from hwnas.tasks import TaskData
 from hwnas.training.pretrained import load_config
 
@@ -20,7 +21,7 @@ def config_of(folder: RunFolder, *, required: bool, model: str | None, task: str
     """The Hugging Face configuration of the super-network to profile, with its number of labels.
 
     Args:
-        folder: A run; its model and task count if it has begun.
+        folder: A run; its model and task count if it has begun and was asked for, or no model is named.
         required: Whether the folder was asked for: then it must be there.
         model, task, data_dir: What to profile without a run.
 
@@ -28,7 +29,7 @@ def config_of(folder: RunFolder, *, required: bool, model: str | None, task: str
         RunFolderError: The run was asked for and is not there.
         ModelError, DataError: The model or the task cannot be loaded.
     """
-    if folder.exists() or required:
+    if required or (folder.exists() and model is None):
         spec = folder.spec()
         return labelled(load_config(spec.model), spec.data.load(spec.seed))
     data = DataSpec(task=task, data_dir=None if data_dir is None else str(data_dir))

@@ -12,6 +12,7 @@ from hwnas.pipeline.device import Device
 from hwnas.pipeline.reach import PREDICTED
 from hwnas.search.constraints import Limit, parse_limit, show, show_increase
 from hwnas.search.objectives import cost_names
+from hwnas.search.searcher import require_searcher
 
 _USUAL = "onnxruntime"
 """The runtime that names of folders leave out."""
@@ -27,7 +28,7 @@ class SearchOptions:
     Attributes:
         objective: Name of the cost, or names of several: latency, memory, energy, parameters, engine-size.
         searcher: Name of the searcher.
-        evaluations: Sub-networks to propose, the start designs included.
+        evaluations: Sub-networks to propose, the start designs included; at least 3.
         examples: Validation examples that each is judged on, drawn with the seed; 0 for all.
         max_members: Most members of the front to extract and measure; at least 2.
         seed: Seed of the searcher and of the examples.
@@ -38,7 +39,8 @@ class SearchOptions:
         remeasure: Whether rows taken while the device was disturbed are measured again; see `measure`.
 
     Raises:
-        UnknownNameError: No objective has that name.
+        UnknownNameError: No objective or searcher has that name.
+        MissingExtraError: The searcher's library is not installed.
         UsageError: A number out of range.
     """
 
@@ -56,6 +58,9 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         cost_names(self.objective)
+        require_searcher(self.searcher)
+        if self.evaluations < 3:
+            raise UsageError(f"--evaluations {self.evaluations}: expected 3 or more, the start designs.")
         if self.max_members < 2:
             raise UsageError(f"--max-members {self.max_members}: expected 2 or more.")
         if self.examples < 0:

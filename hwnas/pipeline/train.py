@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import shutil
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from hwnas.errors import CheckpointError, RunFolderError
 from hwnas.models import get_family
-from hwnas.pipeline.folder import RunFolder, RunSpec
+from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.progress import Progress, silent
+from hwnas.pipeline.spec import RunSpec
 from hwnas.spaces import Architecture, Space
 from hwnas.tasks import EncodedDataset, TaskData, batches, encode
-from hwnas.training.pretrained import load_config, load_pretrained
+from hwnas.training.pretrained import EMBEDDED, load_config, load_pretrained
 from hwnas.training.processes import agreed, count, is_first
-from hwnas.training.train import default_learning_rate, train_supernet
+from hwnas.training.train import TrainOptions, default_learning_rate, train_supernet
 
 EVALUATION_BATCH = 64
 
@@ -49,7 +53,8 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
     wait, and all load what came of it. They must see the same folder.
 
     Raises:
-        RunFolderError: The folder cannot be used, or the task's data are not those that it was trained on.
+        RunFolderError: The folder cannot be used, or the task's data, the front or the teacher are not those that it
+            was trained on.
         DataError, ModelError, CheckpointError, UsageError: See the stations' parts.
     """
     say = progress or silent
@@ -79,11 +84,11 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
             tokenizer,
             dataset,
             space,
-            spec.train,
+            _with_logs(spec.train, folder),
             folder.checkpoints,
             regression=task.is_regression,
             progress=lambda done, total, text: say("train", done, total, text),
-            begin=lambda: folder.begin(spec, task.fingerprint()),
+            begin=lambda: folder.begin(spec, task.fingerprint(), _digests(spec.train)),
         )
     except OSError as error:
         raise RunFolderError(f"cannot write to {folder.checkpoints} ({error.strerror}).") from error
@@ -104,6 +109,34 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
             _store(folder, model, tokenizer, record)
     # As read from the disk, so that what follows now is what follows when the run is gone on with.
     return replace(load_supernet(folder), reused=False)
+
+
+def _with_logs(options: TrainOptions, folder: RunFolder) -> TrainOptions:
+    """The options with a folder for TensorBoard, which would write among the checkpoints, and they do not stay."""
+    chosen = options.logging_dir or os.environ.get("TENSORBOARD_LOGGING_DIR")
+    if chosen or "tensorboard" not in options.integrations:
+        return options
+    return replace(options, logging_dir=str(folder.path / "logs"))
+
+
+def _digests(options: TrainOptions) -> dict[str, str]:
+    """SHA-256 of the front's file and of a local teacher's configuration and weights, by the option's name."""
+    digests = {}
+    if options.front is not None:
+        digests["front"] = _digest([Path(options.front)])
+    teacher = Path(options.teacher or "")
+    if options.teacher not in (None, EMBEDDED) and teacher.is_dir():
+        kinds = ("config.json", "*.safetensors", "*.bin")
+        digests["teacher"] = _digest(sorted(file for kind in kinds for file in teacher.glob(kind)))
+    return digests
+
+
+def _digest(files: list[Path]) -> str:
+    whole = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
 
 
 def _facts(spec: RunSpec, task: TaskData, space: Space) -> dict[str, Any]:

@@ -17,7 +17,8 @@ class EvaluationCache:
     """An append-only file of errors of sub-networks; every line is on the disk before the next evaluation starts.
 
     A last line that was cut short by a kill is dropped. The file belongs to one super-network, one set of examples
-    and so on, as its first line says.
+    and so on, as its first line says. Several searches may write to it at the same time; each knows what it found
+    there and what it adds.
 
     Args:
         path: The file, made if it is missing.
@@ -30,14 +31,12 @@ class EvaluationCache:
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self._path = path
         self._known: dict[tuple[str, Architecture], float] = {}
-        self._lines = Lines(path)
+        self._lines = Lines(path, {"about": dict(about)})
         try:
             self._read(dict(about))
         except RunFolderError:
             self._lines.close()
             raise
-        if not self._lines.found:
-            self._lines.append({"about": dict(about)})
 
     def __enter__(self) -> EvaluationCache:
         return self
@@ -55,17 +54,17 @@ class EvaluationCache:
         return self._known.get((split, arch))
 
     def put(self, split: str, arch: Architecture, error: float, seconds: float) -> None:
-        """Store an error, and how many seconds it took to find."""
-        self._known[split, arch] = error
+        """Store an error, and how many seconds it took to find; RunFolderError if it cannot be written."""
         self._lines.append(
             {"split": split, "architecture": arch.to_json(), "error": error, "seconds": round(seconds, 4)}
         )
+        self._known[split, arch] = error
 
     def _read(self, about: Mapping[str, Any]) -> None:
         for number, line in enumerate(self._lines.found, start=1):
             try:
                 entry = json.loads(line)
-                if number == 1:
+                if number == 1 or "about" in entry:  # two searches that began at once may each have said it
                     if entry["about"] != json.loads(json.dumps(about)):
                         raise RunFolderError(
                             f"{self._path} holds evaluations of another super-network or other examples; delete it to "

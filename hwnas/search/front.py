@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,8 @@ class Front:
 
     Attributes:
         about: The search: objective with unit and provenance, searcher, seed, space, task, metric, setting of the
-            measurements, versions; `objectives` where there are several; `limits`, `max_error_increase`, `targets`
-            where there are such. JSON types.
+            measurements, hash of the super-network's weights, versions; `objectives` where there are several; `limits`,
+            `max_error_increase`, `targets` where there are such. JSON types.
         unpruned: The whole network in the first precision, measured like the members.
         members: By rising latency; none dominates another in (validation error, cost), of several costs in all.
         points: Every evaluated point: architecture, precision, error and whether it only stands in, cost, and whether
@@ -155,6 +156,23 @@ class Front:
         """The precisions that were searched, the unpruned network's first."""
         settings = self.about.get("settings") or [self.about["setting"]]
         return tuple(str(setting["precision"]) for setting in settings)
+
+    def check_weights(self, weights: str | None, run: Path) -> None:
+        """Check that its numbers are those of a run's super-network.
+
+        Args:
+            weights: SHA-256 of the super-network's weights; None if there is none to be checked against.
+            run: The run's folder, for the message.
+
+        Raises:
+            RunFolderError: It is of other weights. One that does not say, as those of hwnas 0.1.0, passes.
+        """
+        mine = self.about.get("weights")
+        if mine is not None and weights is not None and mine != weights:
+            raise RunFolderError(
+                f"the front of {self.label} in {run} is of another super-network: that was trained again since, or the "
+                f"front is another run's; `hwnas search {run}` makes one of this super-network."
+            )
 
     def speed_up(self, member: Member) -> float:
         """Latency of the whole network over that of a member, both known in the same way."""
@@ -282,14 +300,30 @@ def read_front(path: Path) -> Front:
 
 
 def write_at_once(path: Path, text: str) -> None:
-    """Write a file so that it is either the old one or the new one, whatever happens."""
+    """Write a file so that it is either the old one or the new one, whatever happens.
+
+    A kill may leave a temporary file beside it, for which `is_temporary` holds.
+
+    Raises:
+        OSError: It cannot be written; nothing is left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # its own: another process may write the same file
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is what a kill left of one that was being written."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 def _ms(seconds: float) -> str:

@@ -2,56 +2,109 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hwnas.errors import RunFolderError
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what file systems without locks say
+
 
 class Lines:
     """An append-only file; every line is on the disk before `append` returns.
 
-    A last line that was cut short by a kill is dropped.
+    Several processes may append to one file at the same time: each line is written, and the file is first read, under a
+    lock that is held for that long only. So a line without an end was cut short by a kill, or by a full disk, and is
+    dropped.
 
     Args:
         path: The file, made if it is missing, as are its folders.
+        first: What a new file begins with, JSON types.
 
     Attributes:
-        found: The lines that were there, each without its end.
+        found: The lines that were there, each without its end; without a `first` that was written just now.
 
     Raises:
         RunFolderError: The file cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.found: list[bytes] = []
+    def __init__(self, path: Path, first: Mapping[str, Any] | None = None) -> None:
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                self.found = _whole(path).splitlines()
-            self._file = path.open("a", encoding="utf-8")
+            # Not buffered: what a full disk refused must not be tried again when the file is closed.
+            self._file = path.open("ab+", buffering=0)
         except OSError as error:
             raise RunFolderError(f"cannot write {path} ({error.strerror}); give a folder that you own.") from error
+        try:
+            with self._alone():
+                self.found = self._whole().splitlines()
+                if not self.found and first is not None:
+                    self._write(first)
+        except RunFolderError:
+            self.close()
+            raise
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Add a line of JSON types."""
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Add a line of JSON types; RunFolderError if it cannot be written, and then nothing of it is left."""
+        with self._alone():
+            size = self._size()
+            if size and os.pread(self._file.fileno(), 1, size - 1) != b"\n":  # another process was killed in a line
+                self._whole()
+            self._write(entry)
 
     def close(self) -> None:
         """Close the file; nothing is appended after that."""
         self._file.close()
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the file's lock; what the system refuses meanwhile becomes a RunFolderError."""
+        import fcntl
 
-def _whole(path: Path) -> bytes:
-    """The lines of a file that have an end; what follows the last one is cut off."""
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
-    return whole
+        try:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    fcntl.flock(self._file, fcntl.LOCK_UN)
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot write {self._path} ({error.strerror or error}); see to the disk and run the same command "
+                "again: what the file holds is kept."
+            ) from error
+
+    def _size(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
+
+    def _whole(self) -> bytes:
+        """The lines that have an end; what follows the last one is cut off."""
+        self._file.seek(0)
+        content = self._file.readall() if self._size() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            self._file.truncate(len(whole))
+        return whole
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        """Add a line, whole or not at all."""
+        size = self._size()
+        line = memoryview((json.dumps(entry) + "\n").encode())
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(size)
+            raise

@@ -12,6 +12,7 @@ from hwnas.search.cache import EvaluationCache
 from hwnas.search.objectives import Objective
 from hwnas.search.pareto import non_dominated
 from hwnas.search.searcher import Searcher
+from hwnas.search.steering import Steered
 from hwnas.spaces import Architecture
 
 Progress = Callable[[int, int, str], None]
@@ -61,7 +62,8 @@ def search_points(
 
     A search that was killed goes on where it was: the same searcher with the same seed proposes the same
     architectures, and those that the cache holds cost nothing. With several precisions each architecture gives a point
-    in each of them, and the searcher is told the lowest cost. The search ends early when the whole space was proposed.
+    in each of them, and the searcher is told the lowest cost. The search ends early when the whole space was proposed,
+    or nothing else within limits is found.
 
     An evaluation that fails, or whose error or cost is no finite number, costs its proposal: the searcher is told, the
     progress says how many there were, and the cache keeps no such error, so that another run tries again. If the first
@@ -81,6 +83,7 @@ def search_points(
 
     Raises:
         UsageError: Fewer than 3 evaluations, or a space in which every architecture failed.
+        RunFolderError: An error cannot be kept; those before it are.
         Exception: What the evaluation raised when too many failed.
     """
     if evaluations < 3:
@@ -92,7 +95,9 @@ def search_points(
         trial = searcher.ask()
         if trial is None:
             if progress is not None:
-                progress(done - 1, done - 1, f"{_summary(points, failed)}, the whole space")
+                spent = isinstance(searcher, Steered) and searcher.gave_up
+                why = "found nothing else within the limits" if spent else "the whole space"
+                progress(done - 1, done - 1, f"{_summary(searcher, points, failed)}, {why}")
             break
         try:
             twins = _evaluated(trial.architecture, costs, evaluate, cache, quantised)
@@ -108,7 +113,7 @@ def search_points(
             points[trial.architecture] = twins
             searcher.tell(trial.number, (twins[0].error, min(point.cost for point in twins)))
         if progress is not None:
-            progress(done, evaluations, _summary(points, failed))
+            progress(done, evaluations, _summary(searcher, points, failed))
     if not points:
         raise UsageError(f"all of the {failed} architectures of the space failed; there is no front.")
     return _flat(points)
@@ -135,8 +140,10 @@ def _evaluated(
     return twins
 
 
-def _summary(points: Mapping[Architecture, list[Point]], failed: int) -> str:
-    text = f"{len(front_of(_flat(points)))} on the front"
+def _summary(searcher: Searcher, points: Mapping[Architecture, list[Point]], failed: int) -> str:
+    """How far a search is. A point has one cost; where there are several, the searcher knows them."""
+    count = searcher.on_front if isinstance(searcher, Steered) else len(front_of(_flat(points)))
+    text = f"{count} on the front"
     return f"{text}, {failed} failed" if failed else text
 
 

@@ -12,7 +12,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from hwnas.errors import UsageError
 from hwnas.search.archive import everything
+from hwnas.search.pareto import non_dominated
 from hwnas.search.searcher import Searcher, Trial
 from hwnas.spaces import Architecture, Space
 
@@ -46,6 +48,7 @@ class Steered:
 
     Attributes:
         skipped: Proposals that were not evaluated.
+        gave_up: Whether the last `ask` found nothing else within the limits; else None there means the whole space.
     """
 
     def __init__(
@@ -67,9 +70,19 @@ class Steered:
         self._rng = np.random.default_rng((seed, 4))
         self._trials: list[tuple[int | None, Architecture]] = []
         self._errors: dict[Architecture, float | None] = {}
+        self._met: dict[Architecture, tuple[float, ...]] = {}
         self._rest: Iterator[Architecture] | None = None
         self._worst = 1.0
         self.skipped = 0
+        self.gave_up = False
+
+    @property
+    def on_front(self) -> int:
+        """How many of those that were told meet the limits and are dominated by none, in the error and all costs.
+
+        Costs are those at the time of the telling.
+        """
+        return int(non_dominated(list(self._met.values())).sum())
 
     @property
     def found(self) -> list[tuple[Architecture, float]]:
@@ -96,27 +109,42 @@ class Steered:
                 self.skipped += 1
                 refused += 1
         drawn = self._draw()
+        self.gave_up = drawn is None
         return None if drawn is None else self._hand_out(None, drawn)
 
     def tell(self, number: int, values: Sequence[float] | None) -> None:
-        """The error of a trial as the first value, or None if it failed; costs are found here."""
+        """The error of a trial as the first value, or None if it failed; costs are found here.
+
+        Raises:
+            UsageError: No such trial was asked for.
+        """
+        if not 0 <= number < len(self._trials):
+            expected = f"0 to {len(self._trials) - 1}" if self._trials else "none, nothing was asked for"
+            raise UsageError(f"told of trial {number}; the trials asked for are {expected}.")
         theirs, arch = self._trials[number]
-        error = None if values is None or not math.isfinite(values[0]) else float(values[0])
-        self._errors.setdefault(arch, error)
+        said = None if values is None or not math.isfinite(values[0]) else float(values[0])
+        error = self._errors.setdefault(arch, said)
         if error is not None:
             self._worst = max(self._worst, error)
+            if self._beyond(arch, error) == 0:
+                self._met[arch] = (error, *self._costs(arch))
         if theirs is not None:
             self._inner.tell(theirs, self._values(arch, error))
 
-    def _values(self, arch: Architecture, error: float | None) -> tuple[float, ...] | None:
-        """What the searcher is told of a network with an error."""
-        if error is None:
-            return None
+    def _beyond(self, arch: Architecture, error: float) -> float:
+        """How far a network with an error is beyond the limits."""
         beyond, reference = self._excess(arch), self._reference
         if reference is None:
             reference = self._errors.get(self._space.largest())
         if self._increase is not None and reference is not None:
             beyond += max(0.0, error - reference - self._increase - 1e-12)
+        return beyond
+
+    def _values(self, arch: Architecture, error: float | None) -> tuple[float, ...] | None:
+        """What the searcher is told of a network with an error."""
+        if error is None:
+            return None
+        beyond = self._beyond(arch, error)
         return self._penalised(beyond) if beyond > 0 else (error, *self._costs(arch))
 
     def _hand_out(self, theirs: int | None, arch: Architecture) -> Trial:

@@ -129,7 +129,9 @@ def matching_layers(kept: Sequence[int], layers: int) -> list[tuple[int, int]]:
     return [(layer, -(-(place * layers) // len(kept)) - 1) for place, layer in enumerate(kept, start=1)]
 
 
-def load_teacher(name: str, model: Any, tokenizer: Any, *, hidden: bool) -> nn.Module:
+def load_teacher(
+    name: str, model: Any, tokenizer: Any, *, hidden: bool, attention: bool = False, longest: int = 0
+) -> nn.Module:
     """A fine-tuned classifier, checked to speak of the same labels and tokens as a model.
 
     Args:
@@ -137,19 +139,18 @@ def load_teacher(name: str, model: Any, tokenizer: Any, *, hidden: bool) -> nn.M
         model: The super-network.
         tokenizer: Its tokenizer.
         hidden: Its hidden states are to be learnt from.
+        attention: Its attention relations are to be learnt from.
+        longest: Tokens of the longest input that it is to be asked about.
 
     Raises:
-        ModelError: It cannot be read.
-        UsageError: Its labels, its vocabulary or, if they count, the width of its hidden states differ.
-        UnsupportedModelError: Its hidden states count and its family has no adapter.
+        ModelError: It cannot be read, or is a sub-network that hwnas extracted.
+        UsageError: It lacks weights, such as those of a classifier, or has positions for fewer tokens; or its labels,
+            its vocabulary or, if they count, the width of its hidden states differ.
+        UnsupportedModelError: Its hidden states or relations count and its family has no adapter.
     """
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    try:
-        teacher = AutoModelForSequenceClassification.from_pretrained(name)
-    except Exception as error:  # damaged files raise whatever their parser raises
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise ModelError(f"cannot load the teacher {name!r} ({reason}); expected a fine-tuned classifier.") from error
+    teacher = _read_teacher(name)
     theirs, ours = _labels(teacher.config), _labels(model.config)
     named = not any(label.startswith("LABEL_") for label in (*theirs, *ours))  # the names of labels without names
     if len(theirs) != len(ours) or (named and theirs != ours):
@@ -163,6 +164,14 @@ def load_teacher(name: str, model: Any, tokenizer: Any, *, hidden: bool) -> nn.M
             same = AutoTokenizer.from_pretrained(name).get_vocab() == tokenizer.get_vocab()
     if not same:
         raise UsageError(f"the teacher {name} has another vocabulary than the model; expected the same tokenizer.")
+    positions = _positions(teacher)
+    if positions is not None and longest > positions:
+        raise UsageError(
+            f"the teacher {name} takes inputs of at most {positions} tokens, and the longest has {longest}; lower "
+            "--max-length, or give another teacher."
+        )
+    if hidden or attention:
+        describe(teacher)
     if hidden:
         width, expected = describe(teacher)[1].hidden_size, describe(model)[1].hidden_size
         if width != expected:
@@ -171,6 +180,40 @@ def load_teacher(name: str, model: Any, tokenizer: Any, *, hidden: bool) -> nn.M
                 "the same width; leave out --hidden-weight."
             )
     return teacher  # type: ignore[no-any-return]
+
+
+def _read_teacher(name: str) -> Any:
+    """The model, with every weight as it was stored: `from_pretrained` makes random ones of those that it misses."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    try:
+        config = AutoConfig.from_pretrained(name)
+        if getattr(config, "hwnas_architecture", None):
+            raise ModelError(f"the teacher {name} is an extracted sub-network of hwnas; expected a whole model.")
+        teacher, found = AutoModelForSequenceClassification.from_pretrained(
+            name, config=config, output_loading_info=True
+        )
+    except ModelError:
+        raise
+    except Exception as error:  # damaged files raise whatever their parser raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise ModelError(f"cannot load the teacher {name!r} ({reason}); expected a fine-tuned classifier.") from error
+    lacking = sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"])))
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise UsageError(
+            f"the teacher {name} lacks the weights {lacking[0]}{more}; expected a fine-tuned classifier, not an "
+            "encoder alone."
+        )
+    return teacher
+
+
+def _positions(model: nn.Module) -> int | None:
+    """Tokens that a model has learnt positions for; None if it learns none. RoBERTa's begin behind that of padding."""
+    for name, module in model.named_modules():
+        if name.endswith(("position_embeddings", "wpe")) and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
 
 
 def _labels(config: Any) -> list[str]:

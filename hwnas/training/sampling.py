@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from hwnas.errors import HwnasError, UsageError
@@ -55,13 +56,15 @@ def make_sampler(model: nn.Module, space: Space, options: TrainOptions) -> Draws
 
     - `sampling` `space`: the paper's sampler of the space.
     - `encoding`: every entry of the encoding evenly and independently.
-    - `cost`: a cost is drawn evenly between the ends, then the nearest of 32 draws of the space.
-    - `front_share`: with this probability a mutation of a member of a front instead.
+    - `cost`: a cost is drawn evenly between the ends, then the nearest of 32 draws of the space is taken. Where it
+      is beyond all of them, that one is moved towards the end of the space, by the share of the way that is missing.
+    - `front_share`: with this probability a mutation of a member of a front instead. The front is read here, once: it
+      is that of a search which has ended, and stays what it is.
     - `budget`: of 32 such draws, one is chosen with a weight exp(-b cost), with b such that the mean cost of a step
-      is the budget.
+      is the budget. Where they do not reach so far, some are moved towards an end of the space first.
 
     Raises:
-        UsageError: The front cannot be read or is of another space; or a budget that no draw can meet.
+        UsageError: The front cannot be read or is of another space; or a budget outside of what steps can cost.
     """
     cost = linear_cost(model)
     own: Draw = space.sample
@@ -73,7 +76,7 @@ def make_sampler(model: nn.Module, space: Space, options: TrainOptions) -> Draws
     if options.front is not None and options.front_share > 0:
         draw = near_front(draw, space, read_front(Path(options.front), space), options.front_share)
     if options.budget is not None:
-        draw = budgeted(draw, cost, _cost_of_a_draw(space, cost, options))
+        draw = budgeted(draw, space, cost, _cost_of_a_draw(space, cost, options))
     whole = space.largest() == Architecture.full(space.dimensions)
     return space if draw is own and whole else Sampler(space, draw)
 
@@ -98,7 +101,8 @@ def linear_cost(model: nn.Module) -> Cost:
 def near_front(draw: Draw, space: Space, members: Sequence[Architecture], share: float) -> Draw:
     """Mutations of a front's members with a probability, other draws else.
 
-    A mutation moves one entry of the encoding in the mean, at least one, by a normal step of a tenth of its range.
+    A mutation moves one entry of the encoding, and every other one with a probability of 1 / entries, so about two in
+    the mean. Each moves by a normal step of a tenth of its range.
     """
     vectors = [np.array(space.encode(member)) for member in members]
     low, high = np.array(list(space.bounds.values())).T
@@ -118,15 +122,44 @@ def near_front(draw: Draw, space: Space, members: Sequence[Architecture], share:
     return near
 
 
-def budgeted(draw: Draw, cost: Cost, target: float) -> Draw:
-    """Draws whose mean cost is a target, by exponential tilting of a pool of ordinary draws."""
+def budgeted(draw: Draw, space: Space, cost: Cost, target: float) -> Draw:
+    """Draws whose mean cost is a target, by exponential tilting of a pool of ordinary draws.
+
+    A target beyond the mean of the cheapest or of the dearest quarter of a pool would be missed, or leave the weight
+    with a few of them: MEDIUM's draws crowd around half the cost. Then a quarter of the pool, moved towards that end of
+    the space, takes its place, by shares of the way that are spread about the one whose cost is the target.
+
+    Args:
+        draw: Ordinary draws.
+        space: The space that they are members of.
+        cost: Cost of a network.
+        target: The mean wanted, from the cost of the space's lower end to that of its upper end.
+    """
+    ends = [(np.array(space.encode(end)), cost(end)) for end in (space.smallest(), space.largest())]
 
     def chosen(rng: np.random.Generator) -> Architecture:
         pool = [draw(rng) for _ in range(POOL)]
-        weights = tilt(np.array([cost(arch) for arch in pool]), target)
-        return pool[int(rng.choice(POOL, p=weights))]
+        costs = np.array([cost(arch) for arch in pool])
+        rising, few = np.sort(costs), POOL // 4
+        if not rising[:few].mean() <= target <= rising[-few:].mean():
+            mean = costs.mean()
+            end, spent = ends[int(target > mean)]
+            share = min(1.0, (target - mean) / (spent - mean)) if spent != mean else 1.0
+            spread = min(share, 1 - share)
+            shares = np.clip(np.linspace(share - spread, share + spread, few), 0, 1)
+            pool = [_towards(space, arch, end, part, rng) for arch, part in zip(pool, shares, strict=False)]
+            costs = np.array([cost(arch) for arch in pool])
+        return pool[int(rng.choice(len(pool), p=tilt(costs, target)))]
 
     return chosen
+
+
+def _towards(
+    space: Space, arch: Architecture, end: npt.NDArray[np.integer[Any]], share: float, rng: np.random.Generator
+) -> Architecture:
+    """A member of a space moved by a share of the way to another's vector (entries,), fractions rounded by chance."""
+    own = np.array(space.encode(arch))
+    return space.decode(np.floor(own + share * (end - own) + rng.random(len(own))).astype(int).tolist())
 
 
 def tilt(costs: np.ndarray, target: float) -> np.ndarray:
@@ -191,11 +224,18 @@ def _even(space: Space) -> Draw:
 
 
 def _even_cost(space: Space, cost: Cost) -> Draw:
-    ends = cost(space.smallest()), cost(space.largest())
+    ends = [(np.array(space.encode(end)), cost(end)) for end in (space.smallest(), space.largest())]
 
     def draw(rng: np.random.Generator) -> Architecture:
-        wanted = rng.uniform(*ends)
-        return min((space.sample(rng) for _ in range(POOL)), key=lambda arch: abs(cost(arch) - wanted))
+        wanted = rng.uniform(ends[0][1], ends[1][1])
+        pool = [space.sample(rng) for _ in range(POOL)]
+        costs = np.array([cost(arch) for arch in pool])
+        nearest = int(np.abs(costs - wanted).argmin())
+        if costs.min() <= wanted <= costs.max():
+            return pool[nearest]
+        end, spent = ends[int(wanted > costs[nearest])]
+        share = (wanted - costs[nearest]) / (spent - costs[nearest])
+        return _towards(space, pool[nearest], end, min(1.0, share), rng)
 
     return draw
 
@@ -207,9 +247,11 @@ def _cost_of_a_draw(space: Space, cost: Cost, options: TrainOptions) -> float:
     fixed = sum(map(cost, get_strategy(options.strategy).sub_networks(ends, np.random.default_rng(0), 0)))
     least, most = cost(space.smallest()), cost(space.largest())
     wanted = (options.budget - fixed) / options.k
-    if not least <= wanted <= most:
+    slack = 1e-3 / options.k  # the ends of the range can be asked for as the message rounds them
+    if not least - slack <= wanted <= most + slack:
         raise UsageError(
-            f"--budget {options.budget:g}: a step of {options.strategy} with --k {options.k} costs from "
-            f"{fixed + options.k * least:.3f} to {fixed + options.k * most:.3f} passes of the whole network."
+            f"--budget {options.budget:g}: in the space {space.name} a step of {options.strategy} with --k {options.k} "
+            f"costs from {fixed + options.k * least:.3f} to {fixed + options.k * most:.3f} passes of the whole "
+            "network; give a number in between, or another --k."
         )
-    return wanted
+    return min(max(wanted, least), most)

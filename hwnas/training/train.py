@@ -72,8 +72,9 @@ def train_supernet(
         UsageError: A teacher, a front, a budget, a precision or a logging integration that cannot be used, or a
             checkpoint of another number of processes.
         ModelError: The teacher cannot be read.
-        HwnasError: The loss is not finite; the last whole checkpoint is kept.
+        HwnasError: The loss or a weight is not finite; the last whole checkpoint is kept.
     """
+    import torch
     from transformers import TrainerCallback
 
     from hwnas.training.distil import Distiller, load_teacher
@@ -82,13 +83,20 @@ def train_supernet(
 
     # Whatever cannot be used is refused before anything is written.
     with agreed():
-        loggers = _loggers(options)
+        _check_loggers(options)
         _check_options(options)
         draws = make_sampler(model, space, options)
         teacher = None
         if options.teacher is not None:
             source = model_source(options.teacher)
-            teacher = load_teacher(source, model, tokenizer, hidden=options.hidden_weight > 0)
+            teacher = load_teacher(
+                source,
+                model,
+                tokenizer,
+                hidden=options.hidden_weight > 0,
+                attention=options.attention_weight > 0,
+                longest=max(dataset.lengths),
+            )
     with agreed():
         if begin is not None and is_first():
             begin()
@@ -96,6 +104,7 @@ def train_supernet(
         checkpoints.mkdir(parents=True, exist_ok=True)
         resume = latest_checkpoint(checkpoints)
         _check_count(resume)
+        loggers = _loggers(options)
     total = options.steps(len(dataset))
     arguments = training_arguments(
         model.config,
@@ -110,22 +119,27 @@ def train_supernet(
     )
     if resume is None and options.reorder is not None:
         _reorder(model, tokenizer, dataset, options, regression=regression)
-    losses: list[float] = []
+    losses: list[float] = []  # of the steps
+    parts: list[float] = []  # of the batches that the present step adds up, each divided by their number
+    begun = False
 
     class Report(TrainerCallback):  # type: ignore[misc]
-        """Passes the progress on."""
+        """Keeps the loss of every step, and passes the progress on."""
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            losses.append(sum(parts))
+            parts.clear()
             if progress is not None:
-                loss = f"loss {losses[-1]:.3f}" if losses else ""
-                progress(state.global_step, total, loss)
+                progress(state.global_step, total, f"loss {losses[-1]:.3f}")
 
     class Trainer(SuperNetTrainer):
         """Keeps the losses, for the progress display and the result."""
 
         def training_step(self, *positional: Any, **keywords: Any) -> Any:
+            nonlocal begun
+            begun = True
             loss = super().training_step(*positional, **keywords)
-            losses.append(float(loss))
+            parts.append(float(loss))
             return loss
 
     trainer = Trainer(
@@ -153,14 +167,16 @@ def train_supernet(
     try:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except (ValueError, RuntimeError, OSError, EOFError) as error:
-        if resume is not None and not losses:
-            reason = str(error).strip().splitlines()[0][:300]
+        # What fails once steps are made, or for want of memory, is no fault of the checkpoint.
+        if resume is not None and not begun and not isinstance(error, torch.OutOfMemoryError):
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
             raise CheckpointError(
                 f"cannot go on from the checkpoint {resume} ({reason}); delete {checkpoints} to train from the start."
             ) from error
         raise
     finally:
         unwrap(trainer, model)
+    trainer.check_weights()  # where no step was left, those of the checkpoint
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail) if tail else math.nan
 
@@ -237,32 +253,46 @@ def unwrap(trainer: Any, model: Any) -> None:
     model.__dict__.pop("forward", None)
 
 
-def _loggers(options: TrainOptions) -> list[Any]:
-    """The callbacks of the logging integrations asked for; of several processes, the first one logs.
-
-    Raises:
-        UsageError: One is unknown to transformers, or its package is not installed.
-    """
+def _check_loggers(options: TrainOptions) -> None:
+    """UsageError if a logging integration is unknown to transformers, or its package is not installed."""
     if not options.integrations:
-        return []
+        return
     from transformers.integrations import integration_utils
 
     integrations: Any = integration_utils
-    made: list[Any] = []
     known, here = integrations.INTEGRATION_TO_CALLBACK, integrations.get_available_reporting_integrations()
     for name in options.integrations:
         if name not in known:
             raise UnknownNameError("logging integration", name, known)
         if name not in here:
             raise UsageError(f"--report-to {name}: the package of {name} is not installed; install it with pip.")
-        if not is_first():
-            continue
+
+
+def _loggers(options: TrainOptions) -> list[Any]:
+    """The callbacks of the logging integrations asked for; of several processes, the first one logs.
+
+    Writes the first file of TensorBoard.
+
+    Raises:
+        UsageError: TensorBoard's folder cannot be written.
+    """
+    if not options.integrations or not is_first():
+        return []
+    from transformers.integrations import integration_utils
+
+    integrations: Any = integration_utils
+    made: list[Any] = []
+    for name in options.integrations:
+        callback = integrations.INTEGRATION_TO_CALLBACK[name]
         if name == "tensorboard" and options.logging_dir is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            made.append(known[name](SummaryWriter(log_dir=options.logging_dir)))  # type: ignore[no-untyped-call]
+            try:
+                made.append(callback(SummaryWriter(log_dir=options.logging_dir)))  # type: ignore[no-untyped-call]
+            except OSError as error:
+                raise UsageError(f"cannot write to --logging-dir {options.logging_dir} ({error.strerror}).") from error
         else:
-            made.append(known[name]())
+            made.append(callback())
     return made
 
 

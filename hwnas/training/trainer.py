@@ -142,15 +142,30 @@ class SuperNetTrainer(Trainer):
                 total += loss.detach()
         value = self._of_all(total)
         if not math.isfinite(value):
-            error = HwnasError(
-                f"the loss of training step {self.state.global_step + 1} is {value}; lower --learning-rate "
-                f"(now {self.args.learning_rate:g}) or train in fp32; the last whole checkpoint in "
-                f"{self.args.output_dir} is kept."
-            )
-            raise everywhere(error)
+            raise self._diverged(f"the loss of training step {self.state.global_step + 1} is {value}")
         if self.args.world_size > 1 and self.accelerator.sync_gradients:
             average_gradients(net)
         return total
+
+    def check_weights(self) -> None:
+        """Check that the weights may be kept: a gradient can overflow where the loss does not.
+
+        Raises:
+            HwnasError: One is not finite.
+        """
+        for name, parameter in self.accelerator.unwrap_model(self.model).named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise self._diverged(f"after training step {self.state.global_step} {name} is not finite")
+
+    def _diverged(self, what: str) -> HwnasError:
+        """The error that ends a training. Its options belong to its run folder, so that others need a new one."""
+        fp32 = " or in fp32" if self.args.bf16 or self.args.fp16 else ""
+        return everywhere(
+            HwnasError(
+                f"{what}; train in a new run folder with a lower --learning-rate (now {self.args.learning_rate:g})"
+                f"{fp32}; the last whole checkpoint in {self.args.output_dir} is kept."
+            )
+        )
 
     def _of_all(self, loss: torch.Tensor) -> float:
         """The loss summed over the processes: what is not finite in one is not finite in all, and all stop."""
@@ -170,6 +185,7 @@ class SuperNetTrainer(Trainer):
         return np.random.default_rng((self.args.seed, *self._micro_step))
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        self.check_weights()
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # every process writes its own random state
         if self.args.should_save:

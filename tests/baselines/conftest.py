@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hwnas.latency.table import LatencyTable
-from hwnas.pipeline.folder import DataSpec, RunFolder, RunSpec
+from hwnas.pipeline.folder import RunFolder
+from hwnas.pipeline.spec import DataSpec, RunSpec
 from hwnas.pipeline.train import train_run
 from hwnas.training.train import TrainOptions
 

@@ -40,6 +40,10 @@ def test_regression_worked_by_hand(paper_regression: Any) -> None:
     movement = score(paper_regression, [batch(9.0)], method="movement")
     assert movement.heads == ((pytest.approx(-16), pytest.approx(-12)),)
     assert movement.units == ((pytest.approx(-12), pytest.approx(16)),)
+    removal = score(paper_regression, [batch(9.0)], method="removal")
+    assert removal.heads == ((pytest.approx(8), pytest.approx(6)),), "the attention output alone: 4 d, 3 d"
+    assert removal.units == ((pytest.approx(6), pytest.approx(8)),), "the second matrix alone: |3 d|, |-4 d|"
+    assert (removal.head_weights, removal.unit_weights) == (8, 4)
 
 
 def test_classification_worked_by_hand(paper_classifier: Any) -> None:
@@ -57,6 +61,7 @@ def test_batches_count_by_their_examples(paper_regression: Any) -> None:
     batches = [batch(9.0, rows=3), batch(12.0)]
     assert score(paper_regression, batches).heads[0] == (pytest.approx(8 * 2.5), pytest.approx(6 * 2.5))
     assert score(paper_regression, batches, method="movement").heads[0][0] == pytest.approx(-8 * 0.5)
+    assert score(paper_regression, batches, method="removal").heads[0][0] == pytest.approx(4 * 2.5), "size by batch"
     assert score(paper_regression, batches * 3).units[0] == pytest.approx(score(paper_regression, batches).units[0])
 
 
@@ -74,6 +79,26 @@ def test_movement_adds_up_while_the_weights_move(paper_regression: Any) -> None:
     # 8 - 1.8 - 16.8), the output is -19.2, d = 2 (-19.2 - 9) = -56.4, and the gradient of unit 0's column (3 d, 3 d).
     again = -(0.4 - 0.6) * 3 * -56.4
     assert total.scores().units[0][0] == pytest.approx((-6 + again) / 2, rel=1e-5)
+
+
+def test_removal_is_the_change_of_the_loss(tiny: Callable[..., Any]) -> None:
+    """Damping what a head or unit puts out by a thousandth changes the loss by a thousandth of its score."""
+    model = tiny("bert", num_labels=2).double()
+    ids = torch.randint(5, 100, (4, 6), generator=torch.Generator().manual_seed(0))
+    data = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.tensor([0, 1, 0, 1])}
+    scores, layer = score(model, [data], method="removal"), model.bert.encoder.layer[1]
+    with torch.no_grad():
+        before = model(**data).loss
+        for weight, columns, expected in (
+            (layer.attention.output.dense.weight, slice(6, 12), scores.heads[1][1]),
+            (layer.output.dense.weight, slice(3, 4), scores.units[1][3]),
+        ):
+            kept = weight.clone()
+            weight[:, columns] *= 0.999
+            change = float((model(**data).loss - before).abs())
+            weight.copy_(kept)
+            assert expected > 1e-6
+            assert change == pytest.approx(expected / 1000, rel=0.02)
 
 
 @pytest.mark.parametrize("method", method_names())

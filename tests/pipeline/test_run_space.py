@@ -14,9 +14,10 @@ import pytest
 from hwnas.errors import UsageError
 from hwnas.importance import Scores
 from hwnas.latency.predictor import Predictor
-from hwnas.pipeline.folder import DataSpec, RunFolder, RunSpec
+from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.profile import spaces_of
 from hwnas.pipeline.space import Budgets, bounds_from, read_bounds, training_scores
+from hwnas.pipeline.spec import DataSpec, RunSpec
 from hwnas.pipeline.train import load_supernet, train_run
 from hwnas.spaces import Architecture, Dimensions
 from hwnas.training.train import TrainOptions

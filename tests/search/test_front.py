@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -15,6 +20,8 @@ from hypothesis import strategies as st
 
 from hwnas.errors import NoMemberError, RunFolderError, UnknownNameError, UsageError
 from hwnas.latency.records import Estimated, Measured, Predicted
+from hwnas.pipeline.folder import RunFolder
+from hwnas.pipeline.spec import DataSpec, RunSpec
 from hwnas.report.plot import front_figure, memory_figure, plot_all, plot_front
 from hwnas.search.cache import EvaluationCache
 from hwnas.search.front import Front, Member, read_front, write_front
@@ -24,6 +31,17 @@ from hwnas.slicing.extract import extract, parameter_count
 from hwnas.spaces import Architecture
 
 ARCH = Architecture((2, 0), (3, 0))
+
+
+@contextmanager
+def full_after(size: int) -> Iterator[None]:
+    """No file may grow beyond some bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -117,6 +135,15 @@ def test_picks(front: Front) -> None:
     assert front.pick(max_latency=0.012, max_error_increase=0.06) == [1]
 
 
+def test_a_front_of_other_weights_is_refused(front: Front, tmp_path: Path) -> None:
+    front.check_weights("a", tmp_path)  # one that does not say
+    mine = Front({**front.about, "weights": "a"}, front.unpruned, front.members)
+    mine.check_weights("a", tmp_path)
+    mine.check_weights(None, tmp_path)
+    with pytest.raises(RunFolderError, match=r"the front of cpu in .* is of another super-network.*hwnas search"):
+        mine.check_weights("b", tmp_path)
+
+
 def test_picks_that_no_member_meets(front: Front) -> None:
     with pytest.raises(NoMemberError, match=r"the fastest is member 0, measured at 5 ms"):
         front.pick(max_latency=0.001)
@@ -157,6 +184,69 @@ def test_a_cache_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "e.jsonl").write_text("\n".join([lines[0], "garbage", lines[1]]) + "\n")
     with pytest.raises(RunFolderError, match="line 2"):
         EvaluationCache(tmp_path / "e.jsonl", {"weights": "a"})
+
+
+def test_searches_of_one_run_share_its_evaluations(tmp_path: Path) -> None:
+    """All begin at once; whoever opens the file while another one writes waits, and cuts nothing off."""
+    path, about = tmp_path / "e.jsonl", {"weights": "a"}
+    archs = [Architecture((heads, 0), (units, 0)) for heads in range(1, 5) for units in range(1, 5)]
+    begin = Barrier(4)
+
+    def search(part: int) -> None:
+        begin.wait()
+        with EvaluationCache(path, about) as cache:
+            for arch in archs[part::4]:
+                cache.put("validation", arch, 0.5, 1.0)
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(search, range(4)))
+        assert path.read_text().count("about") == 1
+        with path.open("ab", buffering=0) as writer:
+            fcntl.flock(writer, fcntl.LOCK_EX)
+            line = json.dumps({"split": "test", "architecture": ARCH.to_json(), "error": 0.25, "seconds": 1.0})
+            writer.write(line[:20].encode())
+            other = pool.submit(EvaluationCache, path, about)
+            with pytest.raises(TimeoutError):
+                other.result(timeout=0.1)
+            writer.write(f"{line[20:]}\n".encode())
+        with other.result() as cache:
+            assert (len(cache), cache.get("test", ARCH)) == (17, 0.25)
+            with path.open("a") as file:
+                file.write('{"split": "va')  # another search was killed here
+            cache.put("test", archs[0], 0.5, 1.0)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], *lines]))  # as two searches that began at once have left it
+    with EvaluationCache(path, about) as cache:
+        assert len(cache) == 18
+
+
+def test_a_full_disk_is_one_clear_error_and_nothing_is_left_of_it(front: Front, tmp_path: Path) -> None:
+    with EvaluationCache(tmp_path / "e.jsonl", {}) as cache:
+        cache.put("test", ARCH, 0.25, 1.0)
+        before = (tmp_path / "e.jsonl").read_bytes()
+        with full_after(len(before) + 20), pytest.raises(RunFolderError, match=r"e\.jsonl \(File too large\)"):
+            cache.put("validation", ARCH, 0.5, 1.0)
+        assert (tmp_path / "e.jsonl").read_bytes() == before
+        assert cache.get("validation", ARCH) is None
+        cache.put("validation", ARCH, 0.5, 1.0)
+    with EvaluationCache(tmp_path / "e.jsonl", {}) as cache:
+        assert (len(cache), cache.get("validation", ARCH)) == (2, 0.5)
+    write_front(front, tmp_path / "s")
+    before = (tmp_path / "s" / "front.json").read_bytes()
+    with full_after(100), pytest.raises(OSError, match="File too large"):
+        write_front(front, tmp_path / "s")
+    assert (tmp_path / "s" / "front.json").read_bytes() == before
+    assert {path.name for path in (tmp_path / "s").iterdir()} == {"front.json", "front.csv"}
+    with pytest.raises(RunFolderError, match=r"/dev/full \(No space left on device\)"):
+        EvaluationCache(Path("/dev/full"), {})
+
+
+@pytest.mark.parametrize("left", [".run.json.tmp", ".run.json.123.tmp", ".space.json.123.tmp"])
+def test_a_first_write_that_was_killed_leaves_the_folder_usable(tmp_path: Path, left: str) -> None:
+    (tmp_path / left).write_text('{"sch')
+    folder = RunFolder(tmp_path)
+    folder.begin(RunSpec(model=None, data=DataSpec("sst2")), "data")
+    assert folder.exists()
 
 
 def test_parameters_are_counted_on_the_extracted_module(tiny: Callable[..., Any]) -> None:

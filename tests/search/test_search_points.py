@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from hwnas.errors import RunFolderError, UsageError
+from hwnas.errors import RunFolderError, UnknownNameError, UsageError
+from hwnas.pipeline.search_options import SearchOptions
 from hwnas.search.cache import EvaluationCache
 from hwnas.search.search import Point, front_of, search_points
 from hwnas.search.searcher import get_searcher, searcher_names
+from hwnas.search.steering import Steered
 from hwnas.spaces import Architecture, Dimensions, Space, get_space
 
 DIMENSIONS = Dimensions(layers=4, heads=4, units=16, head_size=2, hidden_size=8)
@@ -90,6 +93,28 @@ def test_a_space_that_is_spent_ends_the_search(tmp_path: Path) -> None:
     assert said[-1] == "15/15 4 on the front, the whole space"
 
 
+def test_under_limits_the_progress_says_what_ended_it_and_counts_by_all_costs(tmp_path: Path) -> None:
+    """Four networks cost 112, 4, 5 and 6; the first is beyond the limit, and no other is beaten in both costs."""
+    inner = get_searcher("random_search", space(), objectives=3, evaluations=EVALUATIONS, seed=3)
+    searcher = Steered(
+        inner, space(), lambda arch: (values(arch)[1], -values(arch)[1]),
+        excess=lambda arch: max(0.0, values(arch)[1] / 6 - 1), always={space().largest()},
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="told of trial 0; the trials asked for are none"):
+        searcher.tell(0, (0.5,))
+    said: list[str] = []
+    with EvaluationCache(tmp_path / "e.jsonl", {}) as cache:
+        search_points(
+            searcher, Objective(), lambda arch: 0.5, cache, evaluations=EVALUATIONS,
+            progress=lambda done, total, text: said.append(f"{done}/{total} {text}"),
+        )  # fmt: skip
+    assert said[0] == f"1/{EVALUATIONS} 0 on the front"
+    assert said[-1] == "4/4 3 on the front, found nothing else within the limits"
+    for number in (-1, 4):
+        with pytest.raises(UsageError, match=f"told of trial {number}; the trials asked for are 0 to 3"):
+            searcher.tell(number, (0.5,))
+
+
 @pytest.mark.parametrize("name", ["random_search", "nsga2"])
 def test_failing_evaluations_are_survived_and_tried_again(name: str, tmp_path: Path) -> None:
     def evaluate(arch: Architecture) -> float:
@@ -142,9 +167,33 @@ def test_a_failing_disk_is_not_taken_for_a_failing_architecture(error: Exception
         search(tmp_path / "e.jsonl", evaluate)
 
 
+def test_evaluations_before_a_full_disk_are_kept(tmp_path: Path) -> None:
+    path, made = tmp_path / "e.jsonl", 0
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def evaluate(arch: Architecture) -> float:
+        nonlocal made
+        made += 1
+        if made == 6:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, before[1]))
+        return values(arch)[0]
+
+    try:
+        with pytest.raises(RunFolderError, match=r"cannot write .*e\.jsonl .* what the file holds is kept"):
+            search(path, evaluate)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    later: list[Architecture] = []
+    assert len(search(path, stopping(later, None))) == EVALUATIONS == len(later) + 5
+
+
 def test_too_few_evaluations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="3 or more"):
         search(tmp_path / "e.jsonl", lambda arch: 0.0, evaluations=2)
+    with pytest.raises(UsageError, match="--evaluations 2: expected 3 or more"):
+        SearchOptions(evaluations=2)
+    with pytest.raises(UnknownNameError, match="unknown searcher 'nsga3'; did you mean 'nsga2'"):
+        SearchOptions(searcher="nsga3")
 
 
 def test_front_of_points() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from hwnas.errors import ModelError, UsageError
+from hwnas.errors import HwnasError, ModelError, UnsupportedModelError, UsageError
 from hwnas.models import get_family
+from hwnas.slicing.extract import extract
 from hwnas.slicing.supernet import view
 from hwnas.spaces import Architecture, get_space
 from hwnas.training.distil import Distiller, load_teacher, matching_layers
@@ -198,6 +199,43 @@ def test_a_teacher_that_does_not_fit_is_one_line(
     with pytest.raises(UsageError, match=match) as caught:
         load_teacher(str(tmp_path), model, None, hidden=True)
     assert "\n" not in str(caught.value)
+
+
+def test_a_teacher_with_weights_that_nobody_trained(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    """Transformers makes random weights of those that a folder lacks: the head's, or those of layers cut out."""
+    model = tiny("bert")
+    model.bert.save_pretrained(tmp_path / "encoder")
+    cut: Any = extract(model, SMALL)
+    cut.save_pretrained(tmp_path / "cut")
+    refusals: list[tuple[str, type[HwnasError], str]] = [
+        ("encoder", UsageError, r"encoder lacks the weights classifier\.bias and 1 more; expected a fine-tuned"),
+        ("cut", ModelError, "cut is an extracted sub-network of hwnas; expected a whole model"),
+    ]
+    for name, error, match in refusals:
+        with pytest.raises(error, match=match) as caught:
+            load_teacher(str(tmp_path / name), tiny("bert"), None, hidden=False)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("family", "positions"), [("bert", 40), ("roberta", 38)])
+def test_a_teacher_with_too_few_positions(
+    tiny: Callable[..., Any], tmp_path: Path, family: str, positions: int
+) -> None:
+    """RoBERTa counts positions from behind that of padding, which is 1."""
+    tiny(family).save_pretrained(tmp_path)
+    teacher = load_teacher(str(tmp_path), tiny("bert"), None, hidden=False, longest=positions)
+    teacher(input_ids=torch.full((1, positions), 7))
+    with pytest.raises((IndexError, RuntimeError)):
+        teacher(input_ids=torch.full((1, positions + 1), 7))
+    with pytest.raises(UsageError, match=f"at most {positions} tokens, and the longest has {positions + 1}; lower"):
+        load_teacher(str(tmp_path), tiny("bert"), None, hidden=False, longest=positions + 1)
+
+
+def test_relations_of_a_teacher_without_an_adapter(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    tiny("albert", embedding_size=16).save_pretrained(tmp_path)
+    load_teacher(str(tmp_path), tiny("bert"), None, hidden=False)
+    with pytest.raises(UnsupportedModelError, match="'albert' have no adapter"):
+        load_teacher(str(tmp_path), tiny("bert"), None, hidden=False, attention=True)
 
 
 def test_a_teacher_that_is_not_there(tiny: Callable[..., Any], tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
-from hwnas.training.trainer import latest_checkpoint
+from hwnas.training.trainer import SuperNetTrainer, latest_checkpoint
 
 SCRIPT = """
 import json, os, signal, sys
@@ -22,11 +23,20 @@ from pathlib import Path
 from importlib.util import module_from_spec, spec_from_file_location
 import conftest
 from safetensors.torch import save_file
+from hwnas.training.trainer import SuperNetTrainer
 spec = spec_from_file_location("toy", {tests!r} + "/training/conftest.py")
 toy = module_from_spec(spec)
 spec.loader.exec_module(toy)
 folder, rank, stop = Path(sys.argv[1]), os.environ["RANK"], int(sys.argv[2])
 runs = {runs!r}
+step = SuperNetTrainer.training_step
+def spy(self, model, *rest):
+    loss = step(self, model, *rest)
+    if name == "ends" and self.state.global_step == 0:
+        parameters = self.accelerator.unwrap_model(model).named_parameters()
+        save_file({{key: value.grad for key, value in parameters}}, folder / name / ("gradient-" + rank))
+    return loss
+SuperNetTrainer.training_step = spy
 for name in sys.argv[3:]:
     said = {{}}
     def progress(done, total, text):
@@ -82,7 +92,7 @@ def losses(folder: Path, name: str, rank: str = "0") -> dict[int, str]:
 
 
 def test_two_processes_end_with_the_same_weights_killed_or_not(
-    tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path
+    tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, said = launch(tmp_path, 22, "ends", "random", "killed")
     assert code != 0, "both processes of the last training were killed in step 22"
@@ -96,7 +106,20 @@ def test_two_processes_end_with_the_same_weights_killed_or_not(
     # Two processes with a batch each are one process that adds up two batches.
     alone = tiny("bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     before = {key: value.clone() for key, value in alone.state_dict().items()}
+    gradients: list[dict[str, torch.Tensor]] = []  # after each pass; AdamW hides their scale
+    step = SuperNetTrainer.training_step
+
+    def spy(self: SuperNetTrainer, model: Any, *rest: Any) -> torch.Tensor:
+        loss = step(self, model, *rest)
+        gradients.append({key: value.grad.clone() for key, value in model.named_parameters()})
+        return loss
+
+    monkeypatch.setattr(SuperNetTrainer, "training_step", spy)
     toy(alone, tmp_path / "alone", strategy="full", k=0, max_steps=4, accumulate=2)
+    for rank in "01":
+        torch.testing.assert_close(
+            load_file(tmp_path / "ends" / f"gradient-{rank}"), gradients[1], rtol=1e-3, atol=1e-5
+        )
     for key, value in alone.state_dict().items():
         if key in trained["ends"]:
             torch.testing.assert_close(trained["ends"][key], value, rtol=0, atol=1e-4, msg=key)

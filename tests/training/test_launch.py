@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from hwnas.errors import HwnasError, UsageError
-from hwnas.pipeline.folder import DataSpec, RunFolder, RunSpec
+from hwnas.pipeline.folder import RunFolder
+from hwnas.pipeline.spec import DataSpec, RunSpec
 from hwnas.pipeline.train import train_run
 from hwnas.training.processes import agreed, count, is_everywhere, is_first
 from hwnas.training.train import TrainOptions

@@ -14,7 +14,7 @@ from transformers import get_scheduler
 from hwnas.errors import HwnasError, UnknownNameError, UsageError
 from hwnas.training.options import TrainOptions
 from hwnas.training.train import training_arguments
-from hwnas.training.trainer import latest_checkpoint
+from hwnas.training.trainer import SuperNetTrainer, latest_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -76,18 +76,35 @@ def test_steps_by_hand(batch: int, accumulate: int, processes: int, steps: int) 
 
 
 def test_accumulated_batches_are_one_larger_batch(
-    tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path
+    tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With `standard`, no dropout and batches of equal length, two halves give the gradient of the whole."""
+    """With `standard`, no dropout and batches of equal length, two halves give loss and gradient of the whole."""
     plain: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    losses = {}
+    gradients: list[dict[str, torch.Tensor]] = []  # after each pass; AdamW hides their scale
+    step = SuperNetTrainer.training_step
+
+    def spy(self: SuperNetTrainer, model: Any, *rest: Any) -> torch.Tensor:
+        loss = step(self, model, *rest)
+        gradients.append({key: value.grad.clone() for key, value in model.named_parameters()})
+        return loss
+
+    monkeypatch.setattr(SuperNetTrainer, "training_step", spy)
+    losses, weights, first = {}, {}, {}
+    said: dict[str, list[Any]] = {"whole": [], "halves": []}
     for name, batch, accumulate in (("whole", 48, 1), ("halves", 24, 2)):
         model = tiny("bert", **plain)
+        gradients.clear()
         losses[name] = toy(
-            model, tmp_path / name, strategy="standard", max_steps=3, batch_size=batch, accumulate=accumulate
-        )
-        losses[f"{name} weight"] = model.classifier.weight.detach().clone()
-    torch.testing.assert_close(losses["whole weight"], losses["halves weight"], rtol=0, atol=1e-4)
+            model, tmp_path / name, strategy="standard", max_steps=3, batch_size=batch, accumulate=accumulate,
+            progress=lambda *news, texts=said[name]: texts.append(news),
+        )  # fmt: skip
+        first[name], weights[name] = gradients[accumulate - 1], model.classifier.weight.detach()
+    torch.testing.assert_close(weights["whole"], weights["halves"], rtol=0, atol=1e-4)
+    assert max(float(value.abs().max()) for value in first["whole"].values()) > 0.01
+    torch.testing.assert_close(first["whole"], first["halves"], rtol=1e-3, atol=1e-5)
+    assert losses["halves"] == pytest.approx(losses["whole"], rel=1e-3)
+    assert [step for step, *_ in said["halves"]] == [1, 2, 3]
+    assert said["halves"][-1][-1] == f"loss {losses['halves']:.3f}", "of the whole step, not of its last batch"
 
 
 def test_bfloat16_trains_and_leaves_the_model_as_it_was(
@@ -140,10 +157,20 @@ def test_a_loss_that_is_not_finite_is_one_line(
         if done == 21:
             model.classifier.bias.data.fill_(float("nan"))
 
-    with pytest.raises(HwnasError, match=r"the loss of training step 22 is nan; lower --learning-rate") as caught:
+    def poison_unseen(done: int, *_: Any) -> None:
+        if done == 30:  # the last step, with a checkpoint; no text has the token 1, so that no loss shows it
+            model.bert.embeddings.word_embeddings.weight.data[1] = float("inf")
+
+    with pytest.raises(HwnasError, match=r"the loss of training step 22 is nan; train in a new run folder") as caught:
         toy(model, tmp_path, max_steps=30, progress=poison)
     assert "\n" not in str(caught.value)
+    assert "a lower --learning-rate (now 0.0004); the last whole" in str(caught.value)
     assert latest_checkpoint(tmp_path) == tmp_path / "checkpoint-20"
+
+    model = tiny("bert")
+    with pytest.raises(HwnasError, match=r"after training step 30 .*word_embeddings.weight is not finite; train in a"):
+        toy(model, tmp_path, max_steps=30, progress=poison_unseen)
+    assert latest_checkpoint(tmp_path) == tmp_path / "checkpoint-20", "nothing of it is kept"
     assert toy(tiny("bert"), tmp_path, max_steps=30) > 0, "and goes on from there"
 
 

@@ -18,6 +18,7 @@ from hwnas.training.sampling import linear_cost, make_sampler, near_front, read_
 from hwnas.training.strategy import Draws, get_strategy, strategy_names
 
 LARGEST, SMALLEST = Architecture((4, 4), (20, 20)), Architecture((1, 0), (1, 0))
+LARGEST_OF_TINY = Architecture((4, 4, 4), (20, 20, 20))
 
 
 class Ends:
@@ -122,23 +123,39 @@ def test_tilting_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "fixed", "extra"), [("sandwich", "both", 0.25), ("full", "both", 0.8), ("kd", "largest", 0.5)]
+    ("name", "strategy", "targets"),
+    [
+        ("small", "full", (0.1, 0.3, 0.85)),
+        ("layer", "kd", (0.4, 0.95)),
+        ("medium", "sandwich", (0.12, 0.5, 0.9)),
+        ("large", "full", (0.1, 0.95)),
+    ],
 )
-def test_a_budget_is_met_in_the_mean(model: Any, space: Space, strategy: str, fixed: str, extra: float) -> None:
-    cost = linear_cost(model)
-    budget = 1 + extra + (cost(space.smallest()) if fixed == "both" else 0)
-    options = TrainOptions(strategy=strategy, k=2, budget=budget)
-    sampler, rng = make_sampler(model, space, options), np.random.default_rng(0)
-    costs = [
-        sum(map(cost, get_strategy(strategy).sub_networks(sampler, np.random.default_rng(rng.integers(2**32)), 2)))
-        for _ in range(200)
-    ]
-    assert np.mean(costs) == pytest.approx(budget, abs=0.08)
+def test_a_budget_is_met_in_the_mean(model: Any, name: str, strategy: str, targets: tuple[float, ...]) -> None:
+    """Budgets for draws that cost so much in the mean, among them some that ordinary draws never come near."""
+    cost, space = linear_cost(model), get_space(name, get_family(model.config).dimensions(model.config))
+    fixed = 1 + (cost(space.smallest()) if strategy != "kd" else 0)
+    for target in targets:
+        budget = fixed + 2 * target
+        sampler = make_sampler(model, space, TrainOptions(strategy=strategy, k=2, budget=budget))
+        steps = [get_strategy(strategy).sub_networks(sampler, np.random.default_rng(step), 2) for step in range(25)]
+        assert np.mean([sum(map(cost, step)) for step in steps]) == pytest.approx(budget, abs=0.12), target
+        assert all(arch in space for step in steps for arch in step)
+        assert len({arch for step in steps for arch in step[1:3]}) > 3, "still random"
+        assert get_strategy(strategy).sub_networks(sampler, np.random.default_rng(7), 2) == steps[7]
 
 
 def test_a_budget_out_of_reach_says_what_is_in_reach(model: Any, space: Space) -> None:
-    with pytest.raises(UsageError, match=r"--budget 1: a step of full with --k 2 costs from 1\.1\d\d to 3\.0\d\d"):
+    match = r"--budget {}: in the space small a step of full with --k 2 costs from 1\.1\d\d to 3\.0\d\d passes"
+    for budget in (1.0, 3.2):
+        with pytest.raises(UsageError, match=match.format(f"{budget:g}")):
+            make_sampler(model, space, TrainOptions(budget=budget))
+    with pytest.raises(UsageError) as caught:
         make_sampler(model, space, TrainOptions(budget=1.0))
+    lowest, highest = (float(word) for word in str(caught.value).split() if word[0] in "13" and word[1:2] == ".")
+    smallest = make_sampler(model, space, TrainOptions(budget=lowest)).sample(np.random.default_rng(0))
+    assert linear_cost(model)(smallest) == pytest.approx(linear_cost(model)(space.smallest()), abs=0.01)
+    assert make_sampler(model, space, TrainOptions(budget=highest)).sample(np.random.default_rng(0)) == LARGEST_OF_TINY
 
 
 @pytest.mark.parametrize("sampling", ["space", "encoding", "cost"])
@@ -153,6 +170,14 @@ def test_distributions_of_draws(model: Any, sampling: str) -> None:
         "cost": [1 / 4, 1 / 2, 1 / 4],  # nearest to an even draw from 1/3 to 1
     }[sampling]
     np.testing.assert_allclose(shares, expected, atol=0.06)
+
+
+def test_draws_even_by_cost_reach_both_ends(model: Any) -> None:
+    """Ordinary draws of MEDIUM crowd around half the cost."""
+    cost, medium = linear_cost(model), get_space("medium", get_family(model.config).dimensions(model.config))
+    sampler, rng = make_sampler(model, medium, TrainOptions(sampling="cost")), np.random.default_rng(0)
+    costs = [cost(sampler.sample(rng)) for _ in range(300)]
+    np.testing.assert_allclose(np.quantile(costs, (0.1, 0.5, 0.9)), (0.18, 0.54, 0.91), atol=0.06)
 
 
 def test_draws_near_a_front(space: Space) -> None:

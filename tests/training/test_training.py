@@ -216,6 +216,36 @@ def test_a_damaged_checkpoint_is_one_clear_error(
 
 
 @pytest.mark.parametrize(
+    ("place", "raised", "expected"),
+    [
+        ("_load_optimizer_and_scheduler", ValueError("other parameters"), CheckpointError),
+        ("_load_optimizer_and_scheduler", torch.OutOfMemoryError("too large"), torch.OutOfMemoryError),
+        ("training_step", RuntimeError("too large"), RuntimeError),
+    ],
+)
+def test_only_what_loading_says_is_the_fault_of_a_checkpoint(
+    trained: Path,
+    tmp_path: Path,
+    tiny: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    raised: Exception,
+    expected: type[Exception],
+) -> None:
+    """Nobody is told to delete a checkpoint for what the first step after it comes to."""
+    shutil.copytree(trained / "checkpoint-20", tmp_path / "checkpoint-20")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(SuperNetTrainer, place, fail)
+    model, options = tiny("bert"), TrainOptions(max_steps=25, batch_size=8, k=0)
+    with pytest.raises(expected) as caught:
+        train_supernet(model, Tokenizer(), data(), space_of(model), options, tmp_path, regression=False)
+    assert ("delete" in str(caught.value)) == (expected is CheckpointError)
+
+
+@pytest.mark.parametrize(
     ("width", "steps", "rate"),
     [(384, 100, 4e-4), (384, 400, 4e-4), (384, 800, 2e-4), (384, 10**5, 5e-5), (768, 9, 5e-5)],
 )
