@@ -91,7 +91,9 @@ def search(
         settings = find_settings(requests, shape, folder, rows, estimate=estimate)
         if align == MEASURED:
             choice = replace(choice, align=_measured_steps(folder, settings[0][0], rows))
-        found = search_devices(folder, settings, rows, choice, progress=report)
+        found = search_devices(
+            folder, settings, rows, choice, names=[request.target for request in requests], progress=report
+        )
     if as_json and found.overview is None:
         print_json(found.fronts[0].to_json())
         return

@@ -29,7 +29,7 @@ from hwnas.search.search import FLOAT32
 from hwnas.spaces import Architecture, Space
 from hwnas.targets import get_target
 
-_PLAIN = ("latency", "memory", "parameters")  # objectives whose fronts need no list of costs
+_PLAIN = ("latency", "parameters")  # objectives whose fronts need no list of costs
 _ESTIMATES = ("latency", "parameters")
 _Shape = tuple[tuple[int, int], ...]
 
@@ -43,10 +43,13 @@ class Device:
         limits: Limits on costs; those of other devices are left aside.
         config: Hugging Face configuration of the super-network.
         table: The latency table.
+        called: What the device is called where it is asked for, such as `cpu` or `cpu@graviton`: limits with a target
+            are for this device if it is exactly that. None takes its label, or the name of its target.
 
     Attributes:
         how: What latencies are here: measured, predicted or estimated; see `hwnas.pipeline.reach`.
         label: Name of the device: of its target, and for another machine's processor also its model.
+        called: What it is called where it is asked for; its label if that was not said.
         limits: Those of this device.
         predictors: Of latency and memory, by precision; None without a profile.
 
@@ -62,12 +65,14 @@ class Device:
         limits: Sequence[Limit],
         config: Any,
         table: LatencyTable,
+        called: str | None = None,
     ) -> None:
         self.settings, self.names = dict(settings), tuple(names)
         self.first = next(iter(self.settings.values()))
         self.how = reach(self.first)
         self.label = _label(self.first, self.how)
-        self.limits = limits_of(limits, (self.label, self.first.target))
+        self.called = called or self.label
+        self.limits = limits_of(limits, (called,) if called else (self.label, self.first.target))
         self._config, self._table = config, table
         self._wanted = tuple(dict.fromkeys((*self.names, *(limit.cost for limit in self.limits))))
         self._estimator = self._make_estimator() if self.how == ESTIMATED else None
@@ -75,6 +80,7 @@ class Device:
         self._known: dict[tuple[str, _Shape], float] = {}
         self._made = {precision: self._objectives(precision) for precision in self.settings}
         self._values: dict[tuple[str, _Shape], dict[str, float]] = {}
+        self._lows: dict[tuple[str, _Shape], dict[str, float]] = {}
 
     @property
     def extended(self) -> bool:
@@ -131,8 +137,10 @@ class Device:
         """
         if precision is None:
             return min(self.excess(arch, each) for each in self.settings)
-        lows = {limit.cost: self.interval(limit.cost, arch, precision)[0] for limit in self.limits}
-        return excess(self.limits, lows)
+        key = (precision, arch.shape)
+        if key not in self._lows:
+            self._lows[key] = {limit.cost: self.interval(limit.cost, arch, precision)[0] for limit in self.limits}
+        return excess(self.limits, self._lows[key])
 
     def is_beyond(self, arch: Architecture, precision: str, latency: Latency) -> bool:
         """Whether a network breaks a limit in the end: by its measurement where that says the cost."""
@@ -186,6 +194,7 @@ class Device:
         self._known.update({(precision, network_shape(key)): row.seconds for key, row in rows.items()})
         self._made[precision] = self._objectives(precision)
         self._values.clear()
+        self._lows.clear()
 
     def check_reachable(self, space: Space) -> None:
         """NoMemberError if even the smallest network of a space cannot meet the limits; names what it can."""
@@ -252,11 +261,32 @@ def check_estimated(names: Sequence[str], limits: Sequence[Limit]) -> None:
             )
 
 
+def tell_apart(devices: Sequence[Device]) -> None:
+    """Label devices that would have one label by what they are called; UsageError if they are still the same.
+
+    Two boards of one target differ in what `NAME@TEXT` says of them, such as their drivers.
+    """
+    found = [(device.label, device.first.fingerprint) for device in devices]
+    for device, own in zip(devices, found, strict=True):
+        alike = [entry for entry in found if entry[0] == own[0]]
+        text = _slug(device.called.partition("@")[2])
+        if text and len(alike) > 1 and alike.count(own) == 1:
+            device.label = f"{device.first.target}@{text}"
+    labels = [device.label for device in devices]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(f"--target {label} is given {labels.count(label)} times; expected different devices.")
+
+
 def _label(setting: Setting, how: str) -> str:
     if how != PREDICTED or get_target(setting.target).kind != "cpu":
         return setting.target
-    model = re.sub(r"[^a-z0-9]+", "-", setting.fingerprint.lower()).strip("-")
-    return f"{setting.target}@{model[:32].strip('-')}"
+    return f"{setting.target}@{_slug(setting.fingerprint)}"
+
+
+def _slug(text: str) -> str:
+    """A text as it can stand in the name of a folder."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:32].strip("-")
 
 
 def _in(precision: str, settings: Mapping[str, Setting]) -> str:

@@ -10,13 +10,12 @@ import hwnas
 from hwnas.pipeline.device import Device
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.judge import Judge
-from hwnas.pipeline.members import Workshop
+from hwnas.pipeline.members import Outcome, Workshop
 from hwnas.pipeline.reach import PREDICTED
 from hwnas.pipeline.search_options import SearchOptions
 from hwnas.pipeline.train import SuperNet
 from hwnas.search.front import Front, Member
 from hwnas.search.objectives import measured_cost
-from hwnas.search.search import Point
 from hwnas.tasks import TaskData, quality_name
 from hwnas.training.pretrained import EMBEDDED
 
@@ -31,6 +30,7 @@ def about_search(
         "seed": options.seed,
         "space": supernet.space.name,
         "model": Path(folder.spec().model or EMBEDDED).name,
+        "weights": supernet.weights,
         "task": task.name,
         "quality": quality_name(task.metric),
         "validation_examples": judge.about["examples"],
@@ -40,20 +40,13 @@ def about_search(
     }
 
 
-def front_of_device(
-    workshop: Workshop,
-    shared: Mapping[str, Any],
-    points: Sequence[Point],
-    members: Sequence[Member],
-    unpruned: Member,
-) -> Front:
+def front_of_device(workshop: Workshop, shared: Mapping[str, Any], outcome: Outcome) -> Front:
     """The front of one device.
 
     Args:
         workshop: The device's.
         shared: From `about_search`, with what else is to be said.
-        points: Its settled points.
-        members, unpruned: From `Workshop.members`.
+        outcome: From `Workshop.outcome`.
     """
     device = workshop.device
     about = {"objective": device.objectives()[0], **shared, "setting": device.first.to_json()}
@@ -63,7 +56,8 @@ def front_of_device(
         about["device"] = device.label
     if device.extended:
         about["objectives"] = [
-            {**objective, "members": _members_are(objective, unpruned)} for objective in device.objectives()
+            {**objective, "members": _members_are(objective, [*outcome.members, outcome.unpruned])}
+            for objective in device.objectives()
         ]
     if device.limits:
         about["limits"] = {limit.cost: limit.most for limit in device.limits}
@@ -72,28 +66,34 @@ def front_of_device(
     about["hwnas"] = hwnas.__version__
     return Front(
         about=about,
-        unpruned=unpruned,
-        members=tuple(members),
-        points=tuple(_points(workshop, list(points))),
+        unpruned=outcome.unpruned,
+        members=outcome.members,
+        points=tuple(_points(workshop, outcome)),
     )
 
 
-def _members_are(objective: Mapping[str, str], member: Member) -> str:
+def _members_are(objective: Mapping[str, str], members: Sequence[Member]) -> str:
     """What a cost of members is: measured where a measurement says it, else what it was during the search."""
     if objective["name"] == "latency":
-        return str(member.latency.to_json()["kind"])
+        return str(members[-1].latency.to_json()["kind"])
     from hwnas.latency.records import Measured
 
-    known = isinstance(member.latency, Measured) and measured_cost(objective["name"], member.latency) is not None
-    return "measured" if known else objective["provenance"]
+    known = [
+        isinstance(member.latency, Measured) and measured_cost(objective["name"], member.latency) is not None
+        for member in members
+    ]
+    if all(known):
+        return "measured"
+    return f"measured, some {objective['provenance']}" if any(known) else objective["provenance"]
 
 
-def _points(workshop: Workshop, points: list[Point]) -> list[dict[str, Any]]:
-    """All points as JSON types, in the order in which they came."""
+def _points(workshop: Workshop, outcome: Outcome) -> list[dict[str, Any]]:
+    """All points as JSON types, in the order in which they came; what broke a limit when measured is off the front."""
     device: Device = workshop.device
-    on_front = {(point.architecture, point.precision) for point in workshop.front(points)}
+    front = workshop.front(outcome.points, without=outcome.beyond)
+    on_front = {(point.architecture, point.precision) for point in front}
     rows = []
-    for point in points:
+    for point in outcome.points:
         arch, precision = point.architecture, point.precision
         row = {
             "architecture": arch.to_json(),

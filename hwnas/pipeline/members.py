@@ -27,6 +27,23 @@ ROUNDS = 3
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What a search came to on one device.
+
+    Attributes:
+        points: Its points, those on the front with their true errors.
+        members: Members of the front by rising latency.
+        unpruned: The whole network.
+        beyond: Points that broke a limit when they were measured, with what was measured.
+    """
+
+    points: tuple[Point, ...]
+    members: tuple[Member, ...]
+    unpruned: Member
+    beyond: Mapping[Point, Latency]
+
+
+@dataclass(frozen=True)
 class Workshop:
     """What turns points into members of one device's front.
 
@@ -61,7 +78,7 @@ class Workshop:
         """Whether a point is the unpruned network that speed-ups refer to."""
         return point.architecture == self.whole and point.precision == self.device.first.precision
 
-    def front(self, points: list[Point], without: Collection[Point] = ()) -> list[Point]:
+    def front(self, points: Sequence[Point], without: Collection[Point] = ()) -> list[Point]:
         """The points that no other dominates in error and costs, among those that can meet the limits; by first cost.
 
         The unpruned network is one of them only if it is in the space.
@@ -71,8 +88,8 @@ class Workshop:
         chosen = non_dominated(values)
         return sorted((point for point, on in zip(able, chosen, strict=True) if on), key=lambda point: point.cost)
 
-    def settle(self, points: list[Point]) -> list[Point]:
-        """The points with the true errors of all that are on the front, and of the whole network."""
+    def settle(self, points: list[Point], without: Collection[Point] = ()) -> list[Point]:
+        """The points with the true errors of all that are on the front without some, and of the whole network."""
 
         def evaluate(point: Point) -> float:
             (error,) = self.judge.artifact_errors(
@@ -87,28 +104,27 @@ class Workshop:
             points,
             evaluate,
             always=self.is_whole,
-            front=self.front,
+            front=lambda points: self.front(points, without),
             progress=lambda done, total, text: self.say("run in precision", done, total, text),
         )
 
-    def members(self, points: list[Point], keep: int) -> tuple[list[Member], Member]:
-        """Extract, measure and test the front and the whole network; the front again, by what was measured.
+    def outcome(self, points: list[Point], keep: int) -> Outcome:
+        """Settle, extract, measure and test the front and the whole network; the front again, by what was measured.
 
-        What breaks a limit when it is measured leaves, and others take its place and are measured too.
+        What breaks a limit when it is measured leaves. Others take its place, and get their true errors and are
+        measured too.
 
         Args:
-            points: Settled points.
+            points: All points of the device.
             keep: Most members.
-
-        Returns:
-            The members by rising latency, and the whole network.
 
         Raises:
             NoMemberError: Nothing that was evaluated meets the limits; names what comes nearest.
         """
+        points = self.settle(points)
         whole = next(point for point in points if self.is_whole(point))
         beyond: dict[Point, Latency] = {}
-        for last in range(1, ROUNDS + 1):
+        for replaced in range(ROUNDS + 1):
             front = self.front(points, without=beyond)
             if not front:
                 raise NoMemberError(self._nearest(points, whole, beyond))
@@ -125,8 +141,11 @@ class Workshop:
                 for point in front
                 if self.device.is_beyond(point.architecture, point.precision, latencies[point])
             }
+            if not broken:
+                break
             beyond |= broken
-            if not broken or last == ROUNDS:
+            points = self.settle(points, without=beyond)  # what they dominated comes up, and may be stand-ins
+            if replaced == ROUNDS:
                 break
         front = [point for point in front if point not in beyond]
         if not front:
@@ -139,7 +158,12 @@ class Workshop:
         kept = [
             member for member, on in zip(members, non_dominated(self._final(members[: len(front)])), strict=False) if on
         ]
-        return sorted(kept, key=lambda member: (member.latency.seconds, member.cost)), members[chosen.index(whole)]
+        return Outcome(
+            points=tuple(points),
+            members=tuple(sorted(kept, key=lambda member: (member.latency.seconds, member.cost))),
+            unpruned=members[chosen.index(whole)],
+            beyond=beyond,
+        )
 
     def _able(self, points: Sequence[Point]) -> list[Point]:
         """The points that can be members: in the space, and within the limits as far as is known."""
@@ -214,11 +238,12 @@ class Workshop:
             best = min(within, key=lambda point: point.error)
             increase = best.error - whole.error
             also = f" among those that meet {limits}" if limits else ""
+            said = " in float32" if best.stand_in else ""
             return (
                 f"no evaluated network meets --max-error-increase {show_increase(self.max_error_increase)} on "
-                f"{device.label}; the nearest{also} is {best.architecture}, whose validation error is {increase:+.4f} "
-                f"against the unpruned network's: ask for {show_increase(increase)} or more, loosen the other limits, "
-                "or raise --evaluations."
+                f"{device.label}; the nearest{also} is {best.architecture}, whose validation error{said} is "
+                f"{increase:+.4f} against the unpruned network's: ask for {show_increase(increase)} or more, loosen "
+                "the other limits, or raise --evaluations."
             )
         if not beyond:
             return f"no evaluated network meets {limits} on {device.label}; raise --evaluations, or loosen the limits."

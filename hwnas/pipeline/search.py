@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hwnas.errors import RunFolderError, UsageError
+from hwnas.errors import NoMemberError, RunFolderError, UsageError
 from hwnas.latency.records import Setting
 from hwnas.latency.table import LatencyTable
 from hwnas.pipeline.baseline import baselines_beside
-from hwnas.pipeline.device import Device, check_estimated
+from hwnas.pipeline.device import Device, check_estimated, tell_apart
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.fronts import about_search, front_of_device
 from hwnas.pipeline.judge import Judge
-from hwnas.pipeline.members import Workshop
+from hwnas.pipeline.members import Outcome, Workshop
 from hwnas.pipeline.progress import Progress, silent
 from hwnas.pipeline.reach import ESTIMATE, check_together, estimate_setting
 from hwnas.pipeline.refine import Refinement
@@ -69,6 +69,7 @@ def search_devices(
     table: LatencyTable,
     options: SearchOptions,
     *,
+    names: Sequence[str] | None = None,
     supernet: SuperNet | None = None,
     progress: Progress | None = None,
 ) -> Searched:
@@ -84,6 +85,8 @@ def search_devices(
             of `estimate_setting` estimated, and neither is measured.
         table: The latency table; it must hold a profile of each setting for the objectives and limits that need one.
         options: How to search.
+        names: What each device is called where it is asked for, such as `cpu` and `cpu@graviton`: limits for one device
+            name it so. None for names of targets.
         supernet: The loaded super-network, if it is at hand.
         progress: Called as the work goes on.
 
@@ -91,15 +94,20 @@ def search_devices(
         TableError: The table holds no profile for this network and a setting, or no values of an objective.
         RunFolderError: The run has no super-network, or cannot be written.
         UsageError: Settings that cannot be searched together, or an objective that they do not have.
-        NoMemberError: Limits that nothing can meet, or that nothing evaluated meets; names what comes nearest.
+        NoMemberError: Limits that nothing can meet, or that nothing evaluated meets; names what comes nearest. The
+            fronts of devices whose limits are met have been written then.
     """
     say = progress or silent
-    plans = [_checked(entry, options) for entry in devices]
+    called: list[str | None] = [None] * len(devices) if names is None else [*names]
+    plans = [_checked(entry, options, name) for entry, name in zip(devices, called, strict=True)]
     supernet = supernet or load_supernet(folder)
     supernet = replace(supernet, space=_narrowed(supernet.space, options.align))
     space, whole = supernet.space, Architecture.full(supernet.space.dimensions)
-    made = [Device(plan, options.costs, options.limits, supernet.model.config, table) for plan in plans]
-    _check_devices(made, options)
+    made = [
+        Device(plan, options.costs, options.limits, supernet.model.config, table, name)
+        for plan, name in zip(plans, called, strict=True)
+    ]
+    options = _for_devices(options, made)
     for device in made:
         device.check_reachable(space)
     task = load_data(folder)
@@ -131,25 +139,27 @@ def search_devices(
         if isinstance(searcher, Steered):
             refinement(searcher.found, options.measure_during)
         error = judge.known_error(whole, cache)
-        results = []
+        outcomes: list[Outcome | NoMemberError] = []
         for number, workshop in enumerate(workshops):
-            points = workshop.settle(_own(found, number, workshop, error))
-            results.append((points, *workshop.members(points, options.max_members)))
+            try:
+                outcomes.append(workshop.outcome(_own(found, number, workshop, error), options.max_members))
+            except NoMemberError as failure:  # the fronts of other devices are not lost
+                outcomes.append(failure)
     labels = [device.label for device in made] if len(made) > 1 else []
-    names = [device_name(options, device, labels) for device in made]
+    searches = [device_name(options, device, labels) for device in made]
     shared = about_search(folder, supernet, task, judge, options)
     if isinstance(searcher, Steered) and searcher.skipped:
         shared["not_evaluated"] = searcher.skipped
     if options.measure_during:
         shared["measured_during"] = refinement.spent
     if labels:
-        shared["targets"] = [{"device": label, "search": name} for label, name in zip(labels, names, strict=True)]
-    fronts = [
-        front_of_device(workshop, shared, points, members, unpruned)
-        for workshop, (points, members, unpruned) in zip(workshops, results, strict=True)
-    ]
-    places = [folder.front(name) for name in names]
-    overview = folder.front(overview_name(options, made)) if labels else None
+        shared["targets"] = [{"device": label, "search": name} for label, name in zip(labels, searches, strict=True)]
+    fronts, places = [], []
+    for workshop, outcome, name in zip(workshops, outcomes, searches, strict=True):
+        if isinstance(outcome, Outcome):
+            fronts.append(front_of_device(workshop, shared, outcome))
+            places.append(folder.front(name))
+    overview = folder.front(overview_name(options, made)) if len(fronts) > 1 else None
     try:
         for front, place in zip(fronts, places, strict=True):
             write_front(front, place)
@@ -160,6 +170,10 @@ def search_devices(
             write_at_once(overview / "comparison.json", json.dumps(comparison, indent=1, allow_nan=False) + "\n")
     except OSError as failure:
         raise RunFolderError(f"cannot write to {folder.search} ({failure.strerror}).") from failure
+    failures = [str(outcome) for outcome in outcomes if isinstance(outcome, NoMemberError)]
+    if failures:
+        there = [f"The front of {front.label} is in {place}." for front, place in zip(fronts, places, strict=True)]
+        raise NoMemberError(" ".join([*failures, *there]))
     return Searched(tuple(fronts), tuple(places), overview)
 
 
@@ -246,7 +260,7 @@ def _own(found: Sequence[Point], number: int, workshop: Workshop, error: float) 
     return points
 
 
-def _checked(setting: Setting | Sequence[Setting], options: SearchOptions) -> dict[str, Setting]:
+def _checked(setting: Setting | Sequence[Setting], options: SearchOptions, called: str | None) -> dict[str, Setting]:
     """Settings of a device by precision, the first one first; whatever cannot be searched is refused."""
     settings = check_together([setting] if isinstance(setting, Setting) else list(setting))
     first = next(iter(settings.values()))
@@ -256,18 +270,28 @@ def _checked(setting: Setting | Sequence[Setting], options: SearchOptions) -> di
             "--precision, or --objective latency or memory."
         )
     if first.runtime == ESTIMATE:
-        check_estimated(options.costs, limits_of(options.limits, (first.target,)))
+        check_estimated(options.costs, limits_of(options.limits, (called or first.target,)))
     return settings
 
 
-def _check_devices(devices: Sequence[Device], options: SearchOptions) -> None:
-    labels = [device.label for device in devices]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise UsageError(f"--target {label} is given {labels.count(label)} times; expected different devices.")
+def _for_devices(options: SearchOptions, devices: Sequence[Device]) -> SearchOptions:
+    """The options, with limits for one device under its label, which can stand in the name of a folder.
+
+    Raises:
+        UsageError: Devices that are the same, or a limit for a device that is none of them.
+    """
+    tell_apart(devices)
+    labels = {device.called: device.label for device in devices}
     for limit in options.limits:
         if limit.target is not None and not any(limit in device.limits for device in devices):
             raise UsageError(f"{limit.option} is for {limit.target}, but the search is for {', '.join(labels)}.")
+    return replace(
+        options,
+        limits=tuple(
+            replace(limit, target=labels.get(limit.target, limit.target)) if limit.target else limit
+            for limit in options.limits
+        ),
+    )
 
 
 def _narrowed(space: Space, align: tuple[int, int] | None) -> Space:

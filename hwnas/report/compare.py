@@ -70,7 +70,7 @@ class Comparison:
     Attributes:
         objective: Name of the cost, the same on all devices.
         unit: Its unit.
-        devices: Names of the devices, and how their latencies are known.
+        devices: Names of the devices, and what the costs of their members are: measured, predicted, counted.
         levels: Where some device's choice changes.
     """
 
@@ -169,7 +169,7 @@ def compare_fronts(fronts: Sequence[Front], most: int = LEVELS) -> Comparison:
     return Comparison(
         objective=objective,
         unit=str(first["objective"]["unit"]),
-        devices={front.label: front.latencies for front in fronts},
+        devices={front.label: final_costs_are(front, objective) for front in fronts},
         levels=tuple(levels),
     )
 
@@ -186,6 +186,15 @@ def known_costs(front: Front) -> dict[Architecture, float]:
 def final_cost(member: Member, objective: str) -> float:
     """A cost of a member as it is known in the end, in the objective's unit."""
     return member.latency.seconds if objective == "latency" else member.costs.get(objective, member.cost)
+
+
+def final_costs_are(front: Front, objective: str) -> str:
+    """What `final_cost` of a front's members is, for people; fronts that say nothing of it hold the search's values."""
+    if objective == "latency":
+        return front.latencies
+    about = next((entry for entry in front.objectives if entry["name"] == objective), front.about["objective"])
+    known = str(about.get("members", about["provenance"]))
+    return f"{known}, not measured" if known in ("predicted", "estimated") else known
 
 
 def _pick(front: Front, objective: str, error: float) -> int:

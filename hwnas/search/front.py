@@ -42,7 +42,7 @@ class Member:
         precision: Precision of the network that the latency is of.
         judged_in: What ran the network to find its errors: the shared weights in float32, or the network in its own
             precision and runtime.
-        costs: Of a search of several objectives, or of one beyond latency, memory and parameters: every cost by name,
+        costs: Of a search of several objectives, or of one beyond latency and parameters: every cost by name,
             measured where a measurement says it. Empty otherwise.
     """
 

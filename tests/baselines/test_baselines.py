@@ -183,7 +183,7 @@ def test_two_precisions_in_one_front(fronts: dict[str, Front], folder: RunFolder
     assert any(point["stand_in"] for point in front.points), "what is off the front is not run"
     on = non_dominated([(point["cost"], point["error"]) for point in front.points])
     assert [bool(value) for value in on] == [point["on_front"] for point in front.points]
-    place = folder.front("latency-cpu-fp32+int8-dynamic-b1-s16-random_search-10-seed0")
+    place = folder.front("latency-cpu-fp32+int8-dynamic-b1-s16-random_search-10-seed0-examples-32-members-2")
     assert {path.name for path in place.iterdir()} == {"front.json", "front.csv", "front.png", "front-memory.png"}
 
 

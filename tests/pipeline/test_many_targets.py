@@ -11,20 +11,28 @@ from typing import Any
 
 import pytest
 
+from hwnas.cli.tables_compare import comparison_table
 from hwnas.errors import NoMemberError, TableError, UsageError
 from hwnas.latency.entries import FitEntry, MeasuredEntry
 from hwnas.latency.profile import make_setting
 from hwnas.latency.records import Measured, Predicted, Setting, model_key, network_key
 from hwnas.latency.table import Fit, LatencyTable
 from hwnas.pipeline.compare import fronts_to_compare
-from hwnas.pipeline.folder import DataSpec, RunFolder, RunSpec
+from hwnas.pipeline.device import Device, tell_apart
+from hwnas.pipeline.folder import RunFolder
+from hwnas.pipeline.fronts import front_of_device
+from hwnas.pipeline.members import Workshop
+from hwnas.pipeline.progress import silent
 from hwnas.pipeline.reach import MEASURED, PREDICTED, Request, Shape, find_settings, reach
 from hwnas.pipeline.search import Searched, SearchOptions, search_devices, search_run
+from hwnas.pipeline.spec import DataSpec, RunSpec
 from hwnas.pipeline.train import SuperNet, load_supernet, train_run
 from hwnas.profilers import TimingProtocol
+from hwnas.report.compare import compare_fronts, final_cost
 from hwnas.search.constraints import Limit
 from hwnas.search.front import read_front
 from hwnas.search.pareto import non_dominated
+from hwnas.search.search import Point
 from hwnas.spaces import Architecture
 from hwnas.training.train import TrainOptions
 
@@ -40,6 +48,10 @@ ROW = Measured(
 
 def here() -> Setting:
     return make_setting("cpu", "onnxruntime", "fp32", 1, 16, 1, protocol=PROTOCOL)
+
+
+def far_processor() -> Setting:
+    return Setting("cpu", "Graviton3, 64 cores", "onnxruntime", "1", "fp32", 1, 16, 1, "p")
 
 
 AWAY = Setting("a10g", "NVIDIA A10G, compute capability 8.6, driver 1", "tensorrt", "10", "fp16", 1, 16, 1, "p")
@@ -222,6 +234,153 @@ def test_limits_out_of_reach(
     assert not folder.search.exists()
 
 
+def test_limits_hold_for_the_device_they_name(folder: RunFolder, supernet: SuperNet, tmp_path: Path) -> None:
+    """Two processors, of which the distant one takes ten times as long; nothing is evaluated."""
+    names, most = ("cpu@graviton", "cpu"), law_here(supernet.space.smallest()) * 2
+    with LatencyTable(tmp_path / "t.sqlite") as rows:
+        fill(rows, here(), supernet, law_here)
+        fill(rows, far_processor(), supernet, lambda arch: 10 * law_here(arch))
+        for limits, said in (
+            ([Limit("latency", most, "cpu@graviton")], "on cpu@graviton3-64-cores is out of reach"),
+            ([Limit("latency", most, "cpu"), Limit("parameters", 10.0, "cpu")], "parameters 10 on cpu is out of"),
+            ([Limit("latency", most, "cpu@x")], "is for cpu@x, but the search is for cpu@graviton, cpu"),
+        ):
+            options = SearchOptions(limits=tuple(limits))
+            with pytest.raises((NoMemberError, UsageError), match=said):
+                search_devices(folder, [far_processor(), here()], rows, options, names=names, supernet=supernet)
+    assert not folder.search.exists()
+
+
+def test_two_boards_of_one_target_are_told_apart(supernet: SuperNet, tmp_path: Path) -> None:
+    other = replace(AWAY, fingerprint="NVIDIA A10G, compute capability 8.6, driver 2")
+    config = supernet.model.config
+    with LatencyTable(tmp_path / "t.sqlite") as rows:
+        for entry in (AWAY, other):
+            fill(rows, entry, supernet, law_away)
+        one, two, again = (
+            Device({"fp16": entry}, ("latency",), [], config, rows, name)
+            for entry, name in ((AWAY, "a10g"), (other, "a10g@Driver 2"), (AWAY, "a10g@8.6"))
+        )
+    tell_apart([one, two])
+    assert [one.label, two.label] == ["a10g", "a10g@driver-2"]
+    with pytest.raises(UsageError, match="--target a10g is given 2 times"):
+        tell_apart([one, again])
+
+
+def test_limits_that_contradict_each_other(folder: RunFolder, supernet: SuperNet, tmp_path: Path) -> None:
+    """Of the smallest network, fp16 is fast enough and fp32 small enough; neither is both."""
+    half, single = AWAY, replace(AWAY, precision="fp32")
+    with LatencyTable(tmp_path / "t.sqlite") as rows:
+        for entry, slow, large in ((half, 1, 10), (single, 10, 1)):
+            size = {"peak_memory_bytes": lambda arch, large=large: large * 1000 * (4 + sum(arch.unit_counts))}
+            fill(rows, entry, supernet, lambda arch, slow=slow: slow * law_away(arch), **size)  # type: ignore[misc]
+        smallest = supernet.space.smallest()
+        limits = (Limit("latency", 2 * law_away(smallest)), Limit("memory", 2 * 5000.0))
+        said = r"--max-latency \S+ and --max-memory \S+ on a10g contradict each other: no precision of fp16, fp32 meets"
+        with pytest.raises(NoMemberError, match=said):
+            search_run(folder, [half, single], rows, SearchOptions(limits=limits), supernet=supernet)
+    assert not folder.search.exists()
+
+
+class Judged:
+    """Errors by a law."""
+
+    def artifact_errors(self, arch: Architecture, setting: Setting, cache: Any, **_: Any) -> list[float]:
+        return [quantised_error(arch)]
+
+    def test_error(self, arch: Architecture, module: Any, cache: Any) -> float:
+        return float_error(arch)
+
+    def calibration(self, setting: Setting) -> None:
+        return None
+
+
+def float_error(arch: Architecture) -> float:
+    return 1.0 / (1 + sum(0.1 * heads + units for heads, units in arch.shape))
+
+
+def quantised_error(arch: Architecture) -> float:
+    """A thousandth worse, of an uneven number of units a good deal."""
+    return float_error(arch) + (0.4 if sum(arch.unit_counts) % 2 else 0.001)
+
+
+def points_of(device: Device, supernet: SuperNet) -> list[Point]:
+    """Some networks in each precision, none of them run in its own yet."""
+    widths = (2, 3, 7, 8, 10, 11, 15, 16, 20)
+    some = [supernet.space.decode([layers, 4, units]) for layers in (1, 2, 3) for units in widths]
+    return [
+        Point(arch, float_error(arch), device.costs(arch, name)[0], name, device.quantised(name))
+        for arch in some
+        for name in device.settings
+    ]
+
+
+def shop_of(device: Device, supernet: SuperNet, rows: LatencyTable, increase: float | None = None) -> Workshop:
+    return Workshop(supernet, device, rows, Judged(), None, silent, 0, increase)  # type: ignore[arg-type]
+
+
+def test_what_takes_the_place_of_others_has_its_own_error(supernet: SuperNet, tmp_path: Path) -> None:
+    """Two layers in 8 bits are slow when they are measured and leave; three, stand-ins that they dominated, come up."""
+    settings = {name: replace(here(), precision=name) for name in ("fp32", "int8-dynamic")}
+    most, increase = law_here(supernet.space.decode([2, 2, 9])) * 1.02, 0.2
+    with LatencyTable(tmp_path / "t.sqlite") as rows:
+        fill(rows, settings["fp32"], supernet, law_here, all_rows=slower)
+        fill(
+            rows, settings["int8-dynamic"], supernet, lambda arch: 0.5 * law_here(arch),
+            all_rows=lambda arch: (1.5 if len(arch.kept_layers) == 2 else 0.5) * law_here(arch),
+        )  # fmt: skip
+        device = Device(settings, ("latency",), [Limit("latency", most)], supernet.model.config, rows)
+        shop = shop_of(device, supernet, rows, increase)
+        outcome = shop.outcome(points_of(device, supernet), 6)
+    assert {len(point.architecture.kept_layers) for point in outcome.beyond} == {2}
+    front = shop.front(outcome.points, without=outcome.beyond)
+    assert not any(point.stand_in for point in front)
+    assert any(
+        member.precision == "int8-dynamic" and len(member.architecture.kept_layers) == 3 for member in outcome.members
+    )
+    for member in outcome.members:
+        own = float_error if member.precision == "fp32" else quantised_error
+        assert member.validation_error == own(member.architecture), "of the network itself"
+        assert member.latency.seconds <= most
+        assert member.validation_error <= outcome.unpruned.validation_error + increase
+    written = front_of_device(shop, {}, outcome)
+    kept = {(str(point["architecture"]), point["precision"]) for point in written.points if point["on_front"]}
+    assert len(kept) == len(front)
+    assert not any((str(point.architecture.to_json()), point.precision) in kept for point in outcome.beyond)
+
+
+def test_memory_is_measured_in_the_end(supernet: SuperNet, tmp_path: Path) -> None:
+    """The profile knows nothing of what networks of middling width take more."""
+    config, about = supernet.model.config, {"quality": "accuracy"}
+
+    def memory(arch: Architecture) -> int:
+        units = sum(arch.unit_counts)
+        return 1000 * (4 + units) + (50_000 if 10 <= units <= 16 else 0)
+
+    with LatencyTable(tmp_path / "t.sqlite") as rows:
+        fill(rows, here(), supernet, law_here, all_rows=law_here, peak_memory_bytes=memory)
+        fill(rows, AWAY, supernet, law_away, peak_memory_bytes=memory)
+        fronts = []
+        for setting in (here(), AWAY):
+            device = Device({setting.precision: setting}, ("memory",), [], config, rows)
+            shop = shop_of(device, supernet, rows)
+            fronts.append(front_of_device(shop, about, shop.outcome(points_of(device, supernet), 8)))
+    near, far = fronts
+    assert {final_cost(member, "memory") == member.peak_memory_bytes for member in near.members} == {True}
+    assert [memory(member.architecture) for member in near.members] == [m.peak_memory_bytes for m in near.members]
+    assert non_dominated([(memory(m.architecture), m.validation_error) for m in near.members]).all()
+    assert any(point["on_front"] and 50_000 < memory(Architecture.from_json(point["architecture"])) < 75_000
+               for point in near.points), "some that took less by the profile have left"  # fmt: skip
+    assert [entry["members"] for front in fronts for entry in front.objectives] == ["measured", "predicted"]
+    assert comparison_table(compare_fronts(fronts)).title == (
+        "Best memory at equal validation errors: cpu (measured), a10g (predicted, not measured)"
+    )
+    plain = {name: value for name, value in near.about.items() if name != "objectives"}
+    members = tuple(replace(member, costs={}) for member in near.members)
+    older = replace(near, about=plain, members=members)  # as fronts of one cost were written before
+    assert compare_fronts([older, far]).devices["cpu"] == "predicted, not measured"
+
+
 def test_limits_that_nothing_meets_in_the_end(folder: RunFolder, supernet: SuperNet, tmp_path: Path) -> None:
     """The profile lets only the smallest network pass; measured, it takes half as long again."""
     run = copy_of(folder, tmp_path / "run")
@@ -232,8 +391,17 @@ def test_limits_that_nothing_meets_in_the_end(folder: RunFolder, supernet: Super
         said = r"when it is measured; the nearest, 1 x \(1 head, 1 unit\), has a latency of 0\.3 ms"
         with pytest.raises(NoMemberError, match=said):
             search_run(run, here(), rough, options, supernet=supernet)
-    assert run.fronts() == []
-    assert evaluations(run) == 2, "the unpruned network and the smallest: nothing else can meet the limit"
+        assert run.fronts() == []
+        assert evaluations(run) == 2, "the unpruned network and the smallest: nothing else can meet the limit"
+        fill(rough, AWAY, supernet, law_away)
+        options = SearchOptions(evaluations=4, examples=24, max_members=2, limits=(Limit("latency", most, "cpu"),))
+        with pytest.raises(NoMemberError, match=rf"{said}.* The front of a10g is in {run.search}/latency-a10g"):
+            search_devices(run, [here(), AWAY], rough, options, supernet=supernet)
+    (name,) = run.fronts()
+    front = read_front(run.front(name) / "front.json")
+    assert front.label == "a10g"
+    assert len(front.points) == 4, "a device without a limit can use every network"
+    assert list(fronts_to_compare(run).values()) == [front]
 
 
 def test_several_costs_in_one_front(folder: RunFolder, table: LatencyTable, supernet: SuperNet, tmp_path: Path) -> None:
@@ -317,6 +485,8 @@ def test_the_command(call: Callable[..., Any], searched: tuple[RunFolder, Search
         (["--objective", "energy"], "the device or its runtime does not say it"),
         (["--target", "a10g", "--precision", "cpu=fp16"], "the devices asked for are a10g"),
         (["--target", "a10g", "--precision", "fp16", "--max-memory", "1GB"], "peak memory of fewer than"),
+        (["--target", "a10g@8.6", "--precision", "fp16", "--max-latency", "a10g@8.6=0.1us"], "on a10g is out of reach"),
+        (["--target", "a10g@8.6", "--precision", "fp16", "--max-latency", "a10g=5"], "the search is for a10g@8.6"),
         (["--align", "wide"], "--align 'wide'"),
         (["--target", "a10g", "--precision", "fp16", "--align", "measured"], "no steps have been measured"),
         (["--target", "l4", "--precision", "fp16", "--estimate", "--align", "measured"], "l4, which is estimated"),

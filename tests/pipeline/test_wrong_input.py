@@ -139,7 +139,8 @@ def test_a_corrupt_table(refused: Refused, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, tiny_csv: Path) -> Path:
     """A run whose super-network is trained."""
-    from hwnas.pipeline.folder import DataSpec, RunFolder, RunSpec
+    from hwnas.pipeline.folder import RunFolder
+    from hwnas.pipeline.spec import DataSpec, RunSpec
     from hwnas.pipeline.train import train_run
     from hwnas.training.train import TrainOptions
 
@@ -196,6 +197,44 @@ def test_stations_out_of_order(refused: Refused, run: Path, tmp_path: Path) -> N
     assert "hwnas search" in refused("build", run)
 
 
+def test_a_front_of_another_super_network(refused: Refused, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that was left over from before the super-network was trained again; and one that is this one's."""
+    from hwnas.latency.records import Estimated
+    from hwnas.pipeline.folder import RunFolder
+    from hwnas.pipeline.fronts import about_search
+    from hwnas.pipeline.judge import Judge
+    from hwnas.pipeline.search_options import SearchOptions
+    from hwnas.pipeline.train import load_data, load_supernet
+    from hwnas.search.front import Front, Member, write_front
+
+    folder = RunFolder(copy)
+    supernet, task = load_supernet(folder), load_data(folder)
+    about = about_search(folder, supernet, task, Judge(supernet, task, 16, 8, 0), SearchOptions())
+    assert about["weights"] == supernet.weights == folder.weights()
+    setting = {"runtime": "estimate", "precision": "fp32", "batch": 1, "sequence_length": 16, "threads": 1}
+    latency = Estimated(2e-3, 1e-3, 4e-3, "roofline")
+    member = Member(supernet.space.smallest(), 0.25, 0.5, latency, None, 1000, 2e-3)
+
+    def leave(target: str, weights: str) -> None:
+        objective = {"name": "latency", "unit": "seconds", "provenance": "estimated"}
+        here = {**about, "weights": weights, "objective": objective, "setting": {**setting, "target": target}}
+        write_front(Front(here, member, (member,)), folder.front(target))
+
+    leave("l4", about["weights"])
+    leave("a10g", "0" * 64)
+    capsys.readouterr()  # what loading said
+    words = ["--front", "a10g", "--target", "cpu", "--precision", "fp32"]
+    assert "the front of a10g in" in refused("build", copy, *words)
+    assert not (copy / "build").exists()
+    line = refused("compare", copy)
+    assert "is of another super-network" in line
+    assert f"`hwnas search {copy}`" in line
+    leave("a10g", about["weights"])
+    with pytest.raises(SystemExit) as end:
+        main()  # the same words as before
+    assert end.value.code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -215,6 +254,7 @@ def test_builds_that_cannot_be(refused: Refused, run: Path, words: list[str], sa
     ("words", "said"),
     [
         (["run", "--searcher", "guess"], "random_search"),
+        (["search", "--searcher", "guess"], "random_search"),
         (["run", "--objective", "beauty"], "latency, memory, parameters"),
         (["run", "--build-target", "h200"], "SM90"),
         (["run", "--smoke", "--max-steps", "3"], "--smoke"),
