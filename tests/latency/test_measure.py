@@ -12,7 +12,7 @@ from hwnas.errors import MissingExtraError, ProfilerError, TableError, UnknownNa
 from hwnas.latency import job as jobs
 from hwnas.latency.events import ProfileEvent, Reporter
 from hwnas.latency.job import less_doubtful
-from hwnas.latency.measure import ATTEMPTS, measure
+from hwnas.latency.measure import ATTEMPTS, Wanted, measure, measure_networks
 from hwnas.latency.profile import load_predictor, make_setting
 from hwnas.latency.records import network_key
 from hwnas.latency.setting import other_settings, say_others, workload_of
@@ -53,7 +53,7 @@ def test_a_doubtful_row_is_measured_once_more(bert, archs, setting, doubtful):
     assert rows[least] == ("design", before[least])
     role, row = rows[small]
     assert (role, row.attempts) == ("holdout", 2)
-    assert row.doubts == ()
+    assert len(row.doubts) < len(before[small].doubts)  # as a rule none, but other programs may run
     assert row.seconds < 0.025  # the stored row was made up
     assert row.peak_memory_bytes == before[small].peak_memory_bytes
     assert "drift" in row.flags  # the anchor's stored row was made up too
@@ -90,7 +90,10 @@ def test_modules_are_measured_too(bert, archs, setting, tmp_path):
     assert get_profiler("torch").artifact == "module"
     events = []
     with LatencyTable(tmp_path / "t.sqlite") as table:
-        (row,) = measure(bert, archs[:1], torch, table, remeasure=False, observer=events.append)
+        wanted, report = [Wanted(archs[0], "member")], Reporter(None, events.append)
+        found, new = measure_networks(bert, wanted, torch, table, report=report, remeasure=False, memory=False)
+        (row,) = found.values()
+        assert (new, row.peak_memory_bytes) == (1, None)
         assert [found for _, _, found in table.rows(torch)] == [row]
     assert row.seconds > 0
     assert row.file_bytes is not None
