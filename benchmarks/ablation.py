@@ -34,6 +34,9 @@ NAME = "ablation"
 TASKS = ("mrpc", "sst2")
 STRATEGIES = ("standard", "random", "random-linear", "sandwich", "kd", "full")
 VARIANTS = (*STRATEGIES, "full+reorder", "full+hidden", "full+reorder+hidden")
+REFERENCE_VARIANT = "full"
+"""What other variants are compared with, seed by seed: the default strategy."""
+
 EXTRAS: dict[str, dict[str, Any]] = {
     "reorder": {"reorder": "first-order"},
     "hidden": {"hidden_weight": 1.0},
@@ -87,11 +90,27 @@ def hypervolumes(rows: Sequence[dict[str, str]]) -> dict[str, dict[str, float]]:
     return found
 
 
+def differences(found: dict[str, dict[str, float]], variant: str) -> list[float]:
+    """Hypervolume of a variant minus that of the usual one, seed by seed: seeds differ in their validation examples."""
+    usual = found.get(REFERENCE_VARIANT, {})
+    same = variant == REFERENCE_VARIANT
+    return [] if same else [value - usual[seed] for seed, value in found[variant].items() if seed in usual]
+
+
 def show(rows: Sequence[dict[str, str]]) -> None:
     """A table for each task and setting, best first."""
     console = Console(width=120)
     for group in by_setting(rows).values():
-        table = Table("variant", "seeds", "hypervolume", "mean error", "smallest error", "seconds")
+        names = (
+            "variant",
+            "seeds",
+            "hypervolume",
+            f"minus {REFERENCE_VARIANT}",
+            "mean error",
+            "smallest error",
+            "seconds",
+        )
+        table = Table(*names)
         table.title, table.title_justify = describe_setting(group[0]), "left"
         found = hypervolumes(group)
         for variant in sorted(found, key=lambda name: -float(np.mean(list(found[name].values())))):
@@ -104,6 +123,7 @@ def show(rows: Sequence[dict[str, str]]) -> None:
                 variant,
                 str(len(of)),
                 spread(list(found[variant].values())),
+                spread(differences(found, variant)),
                 spread([float(np.mean(one)) for one in errors]),
                 spread([min(one) for one in errors]),
                 spread([float(one[0]["seconds"]) for one in of.values()], 0),
@@ -128,11 +148,12 @@ def draw(rows: Sequence[dict[str, str]], path: Path) -> None:
             colour = "#0b6bcb" if variant in STRATEGIES else "#e08e0b"
             axes.plot(values, [place] * len(values), "o", color="#b8bec7", markersize=4, zorder=1)
             axes.errorbar(float(np.mean(values)), place, xerr=deviation, fmt="o", color=colour, capsize=3, zorder=2)
-        axes.set_yticks(range(len(order)), order)
+        seeds = max(len(values) for values in one.values())
+        few = {name: f" ({len(one[name])} of {seeds} seeds)" for name in order if len(one[name]) < seeds}
+        axes.set_yticks(range(len(order)), [name + few.get(name, "") for name in order])
         axes.invert_yaxis()
         axes.grid(axis="x", color="#e6e8eb")
         axes.set_axisbelow(True)
-        seeds = max(len(values) for values in one.values())
         axes.set_title(f"{group[0]['task']} ({seeds} seed{'s' * (seeds != 1)})")
         axes.set_xlabel("hypervolume of 100 random networks" if len(group) >= 100 else "hypervolume")
     path.parent.mkdir(parents=True, exist_ok=True)
