@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hwnas.models import get_family
 from hwnas.spaces import get_space
 from hwnas.tasks import EncodedDataset
 from hwnas.training.options import TrainOptions
 from hwnas.training.train import train_supernet
+from hwnas.training.trainer import SuperNetTrainer
 
 
 class Tokenizer:
@@ -49,3 +51,18 @@ def train_toy(model: Any, folder: Path, *, progress: Any = None, **options: Any)
 def toy() -> Callable[..., float]:
     """`train_toy`."""
     return train_toy
+
+
+@pytest.fixture
+def gradients(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
+    """The gradients after each pass of the trainings of a test: AdamW hides their scale."""
+    found: list[dict[str, torch.Tensor]] = []
+    step = SuperNetTrainer.training_step
+
+    def spy(self: SuperNetTrainer, model: Any, *rest: Any) -> torch.Tensor:
+        loss = step(self, model, *rest)
+        found.append({key: value.grad.clone() for key, value in model.named_parameters()})
+        return loss
+
+    monkeypatch.setattr(SuperNetTrainer, "training_step", spy)
+    return found
