@@ -12,6 +12,7 @@ from typing import Any
 
 from hwnas.bench.figures import STANDARD, WEIGHT_SHARING
 from hwnas.bench.folder import BenchFolder, Row
+from hwnas.bench.spent import share
 from hwnas.bench.units import Unit
 from hwnas.errors import RunFolderError
 from hwnas.search.front import write_at_once
@@ -81,7 +82,7 @@ def _write(place: Path, unit: Unit, rows: list[Row], about: dict[str, str]) -> P
 
 def _line(row: Row) -> dict[str, Any]:
     assert row.error is not None
-    stopped = any(flag.startswith("stopped:") for flag in row.flags.split())
+    stopped = share(row) < 1
     arch = row.architecture
     return {
         "trial_id": row.number,

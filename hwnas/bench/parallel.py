@@ -12,12 +12,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, TypeVar
 
 from hwnas.errors import HwnasError
 
 Report = Callable[[int, int, str], None]
 """Called with (done, total, short text) of one job."""
+
+W = TypeVar("W", bound="Worker")
 
 Work = Callable[[Any, Report], None]
 """Does a job, given its payload; must be importable by name."""
@@ -194,46 +196,72 @@ class Child:
         self.pipe.close()
 
 
-class _Worker(Child):
-    """A process, and the job that it is at."""
+class Worker(Child):
+    """A process that is given one item after another.
 
-    def __init__(self, work: Work, nested: bool) -> None:
-        super().__init__(_serve, work, nested=nested)
-        self.job: Job | None = None
+    Attributes:
+        item: What it is at; None while it waits for another.
+    """
 
-    def start(self, job: Job) -> None:
-        self.job = job
-        self.send(job.payload)
+    item: Any = None
+
+    def start(self, item: Any) -> None:
+        """Give it an item."""
+        self.item = item
+        self.send(item)
 
 
-def _in_processes(board: _Board, work: Work, processes: int, nested: bool) -> None:
-    workers: list[_Worker] = []
+def keep_busy(
+    following: Callable[[list[Any]], Any], make: Callable[[], W], hear: Callable[[W], bool], processes: int
+) -> None:
+    """Give items to processes, each of which is started when there is an item for it, until none is left.
+
+    Args:
+        following: The item that comes next, given those that processes are at; None if there is none now.
+        make: Starts a process.
+        hear: Takes in one message of a process, and sets its item to None if that has ended; False if the process has.
+        processes: How many at most.
+    """
+    workers: list[W] = []
     try:
         while True:
-            running = [worker for worker in workers if worker.job is not None]
-            job = board.next([worker.job for worker in running if worker.job]) if len(running) < processes else None
-            if job is not None:
-                idle = next((worker for worker in workers if worker.job is None), None)
+            busy = [worker for worker in workers if worker.item is not None]
+            item = following([worker.item for worker in busy]) if len(busy) < processes else None
+            if item is not None:
+                idle = next((worker for worker in workers if worker.item is None), None)
                 if idle is None:
-                    idle = _Worker(work, nested)
+                    idle = make()
                     workers.append(idle)
-                idle.start(job)
+                idle.start(item)
                 continue
-            if not running:
+            if not busy:
                 return
-            ready = wait([worker.pipe for worker in running])
-            for worker in running:
-                if worker.pipe in ready and not _hear(board, worker):
+            ready = wait([worker.pipe for worker in busy])
+            for worker in busy:
+                if worker.pipe in ready and not hear(worker):
                     workers.remove(worker)
     finally:
         for worker in workers:
             worker.stop()
 
 
-def _hear(board: _Board, worker: _Worker) -> bool:
+class _JobWorker(Worker):
+    """A process that does jobs."""
+
+    def start(self, item: Job) -> None:
+        self.item = item
+        self.send(item.payload)
+
+
+def _in_processes(board: _Board, work: Work, processes: int, nested: bool) -> None:
+    keep_busy(
+        board.next, lambda: _JobWorker(_serve, work, nested=nested), lambda worker: _hear(board, worker), processes
+    )
+
+
+def _hear(board: _Board, worker: _JobWorker) -> bool:
     """Take in one message of a worker; False if it has ended."""
-    job = worker.job
-    assert job is not None
+    job: Job = worker.item
     message = worker.hear()
     if message is None:
         board.end(job, (worker.ending(), ""))
@@ -242,7 +270,7 @@ def _hear(board: _Board, worker: _Worker) -> bool:
     if kind == "report":
         board.say(job, *rest)
     else:
-        worker.job = None
+        worker.item = None
         board.end(job, rest[0])
     return True
 

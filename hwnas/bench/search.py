@@ -10,7 +10,6 @@ import numpy as np
 
 from hwnas.bench.exam import TEST, Exam
 from hwnas.bench.folder import BenchFolder, Row, model_name
-from hwnas.bench.patience import NO_FAILURE, PATIENCE, PATIENCE_AT_FIRST
 from hwnas.bench.scale import Scale
 from hwnas.bench.supernet import Network, Report, load
 from hwnas.bench.trials import SECONDS
@@ -19,6 +18,7 @@ from hwnas.errors import UsageError
 from hwnas.search.cache import EvaluationCache
 from hwnas.search.objectives import get_objective
 from hwnas.search.pareto import non_dominated
+from hwnas.search.patience import NO_FAILURE, PATIENCE, PATIENCE_AT_FIRST
 from hwnas.search.search import FLOAT32, VALIDATION
 from hwnas.search.searcher import Searcher, get_searcher
 from hwnas.spaces import Architecture

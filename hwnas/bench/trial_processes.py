@@ -7,14 +7,14 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Any
 
-from hwnas.bench.parallel import Child, describe, settle_in
-from hwnas.bench.patience import NO_FAILURE
+from hwnas.bench.parallel import Worker, describe, keep_busy, settle_in
 from hwnas.bench.trial import Running
 from hwnas.bench.trials import Trials
 from hwnas.errors import HwnasError
+from hwnas.search.patience import NO_FAILURE
 from hwnas.spaces import Architecture
 
 Told = Callable[[int, float, float], bool]
@@ -67,46 +67,27 @@ def several_at_once(
             process.
         RuntimeError: The same, by an error that hwnas does not raise on purpose; the cause says where.
     """
-    workers: list[_Worker] = []
-    try:
-        while True:
-            busy = [worker for worker in workers if worker.trial is not None]
-            trial = trials.next() if len(busy) < processes else None
-            if trial is not None:
-                idle = next((worker for worker in workers if worker.trial is None), None)
-                if idle is None:
-                    idle = _Worker(set_up, payload, preload)
-                    workers.append(idle)
-                idle.start(trial)
-                continue
-            if not busy:
-                return
-            ready = wait([worker.pipe for worker in busy])
-            for worker in busy:
-                if worker.pipe in ready and not worker.answer(trials):
-                    workers.remove(worker)
-    finally:
-        for worker in workers:
-            worker.stop()
+    keep_busy(
+        lambda busy: trials.next(),
+        lambda: _Worker(_serve, set_up, payload, preload=preload),
+        lambda worker: worker.answer(trials),
+        processes,
+    )
 
 
-class _Worker(Child):
-    """A process, and the trial that it is at."""
+class _Worker(Worker):
+    """A process that trains trials."""
 
-    def __init__(self, set_up: SetUp, payload: Any, preload: Sequence[str]) -> None:
-        super().__init__(_serve, set_up, payload, preload=preload)
-        self.trial: Running | None = None
-        self._started = 0.0
+    _started = 0.0
 
-    def start(self, trial: Running) -> None:
+    def start(self, item: Running) -> None:
         """Give it a trial."""
-        self.trial, self._started = trial, time.perf_counter()
-        self.send(trial.architecture)
+        self.item, self._started = item, time.perf_counter()
+        self.send(item.architecture)
 
     def answer(self, trials: Trials) -> bool:
         """Take in one message; False if the process has ended."""
-        trial = self.trial
-        assert trial is not None
+        trial: Running = self.item
         message, seconds = self.hear(), time.perf_counter() - self._started
         if message is None:
             gone = HwnasError(f"trial {trial.number} failed: {self.ending()}; the same command goes on.")
@@ -118,13 +99,13 @@ class _Worker(Child):
         if kind == "told":
             self.send(trials.told(trial.number, *rest))
         elif kind == "ended":
-            self.trial = None
+            self.item = None
             trials.ended(trial.number, *rest)
         else:
             error = _error(trial, *rest)
             if kind == "broken":
                 raise error
-            self.trial = None
+            self.item = None
             trials.failed(trial.number, error, seconds)
         return True
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hwnas.bench.journal import ASKED, ENDED, FAILED, TOLD, Event, Journal
-from hwnas.bench.patience import PATIENCE, PATIENCE_AT_FIRST, without_locals
 from hwnas.bench.trial import Done, Running
 from hwnas.search.cache import EvaluationCache
+from hwnas.search.patience import PATIENCE, PATIENCE_AT_FIRST, without_locals
 from hwnas.search.schedulers import LEVEL
 from hwnas.spaces import Architecture, Space
 

@@ -126,9 +126,8 @@ def _threads(settings: Sequence[Setting]) -> str:
 
 def _conditions(options: SearchOptions) -> str:
     """What else tells a search's folder apart: options that are not as usual, steps and limits; empty without any."""
-    parts = [
-        f"{word}-{getattr(options, name)}" for name, word in _WORDS.items() if getattr(options, name) != _default(name)
-    ]
+    given = {word: (getattr(options, name), getattr(SearchOptions, name)) for name, word in _WORDS.items()}
+    parts = [f"{word}-{value}" for word, (value, usual) in given.items() if value != usual]
     parts += [] if options.align is None else [f"align-{options.align[0]}-{options.align[1]}"]
     for limit in options.limits:
         where = f"{limit.target}-" if limit.target else ""
@@ -139,7 +138,3 @@ def _conditions(options: SearchOptions) -> str:
     if options.max_error_increase is not None:
         parts.append(f"max-error-{show_increase(options.max_error_increase).replace('%', 'pc')}")
     return "".join(f"-{part}" for part in parts)
-
-
-def _default(name: str) -> object:
-    return SearchOptions.__dataclass_fields__[name].default

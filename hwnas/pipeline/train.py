@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import shutil
@@ -11,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hwnas.compile.manifest import hash_file, hash_json
 from hwnas.errors import CheckpointError, RunFolderError
 from hwnas.models import get_family
 from hwnas.pipeline.folder import RunFolder
@@ -123,20 +123,13 @@ def _digests(options: TrainOptions) -> dict[str, str]:
     """SHA-256 of the front's file and of a local teacher's configuration and weights, by the option's name."""
     digests = {}
     if options.front is not None:
-        digests["front"] = _digest([Path(options.front)])
+        digests["front"] = hash_file(Path(options.front))
     teacher = Path(options.teacher or "")
     if options.teacher not in (None, EMBEDDED) and teacher.is_dir():
         kinds = ("config.json", "*.safetensors", "*.bin")
-        digests["teacher"] = _digest(sorted(file for kind in kinds for file in teacher.glob(kind)))
+        files = sorted(file for kind in kinds for file in teacher.glob(kind))
+        digests["teacher"] = hash_json([hash_file(file) for file in files])
     return digests
-
-
-def _digest(files: list[Path]) -> str:
-    whole = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()
 
 
 def _facts(spec: RunSpec, task: TaskData, space: Space) -> dict[str, Any]:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from hwnas.errors import RunFolderError, UsageError
+from hwnas.errors import UsageError
 from hwnas.search.cache import EvaluationCache
 from hwnas.search.objectives import Objective
 from hwnas.search.pareto import non_dominated
+from hwnas.search.patience import NO_FAILURE, PATIENCE, PATIENCE_AT_FIRST
 from hwnas.search.searcher import Searcher
 from hwnas.search.steering import Steered
 from hwnas.spaces import Architecture
@@ -24,9 +25,6 @@ VALIDATION = "validation"
 
 FLOAT32 = "fp32"
 """The precision that views in the shared weights are judged in."""
-
-_PATIENCE = 10
-"""Failures in a row after which it is not the architectures that are to blame."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +99,11 @@ def search_points(
             break
         try:
             twins = _evaluated(trial.architecture, costs, evaluate, cache, quantised)
-        except (OSError, RunFolderError):  # the disk's fault, not the architecture's
+        except NO_FAILURE:
             raise
         except Exception:  # whatever an architecture may lead to; the next one may do
             failed, in_a_row = failed + 1, in_a_row + 1
-            if in_a_row == (_PATIENCE if points else 3):
+            if in_a_row == (PATIENCE if points else PATIENCE_AT_FIRST):
                 raise
             searcher.tell(trial.number, None)
         else:

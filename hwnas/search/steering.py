@@ -126,10 +126,11 @@ class Steered:
         error = self._errors.setdefault(arch, said)
         if error is not None:
             self._worst = max(self._worst, error)
-            if self._beyond(arch, error) == 0:
-                self._met[arch] = (error, *self._costs(arch))
+        told = self._values(arch, error)
+        if error is not None and told is not None and self._beyond(arch, error) == 0:
+            self._met[arch] = told
         if theirs is not None:
-            self._inner.tell(theirs, self._values(arch, error))
+            self._inner.tell(theirs, told)
 
     def _beyond(self, arch: Architecture, error: float) -> float:
         """How far a network with an error is beyond the limits."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,20 @@ from hwnas.bench.scale import Scale
 from hwnas.training.options import TrainOptions
 
 METHODS = ("random_search", "regularized_evolution")
+
+
+@pytest.fixture
+def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """`importable("name", source, main)` -> a folder with a module that processes can import, and a `main.py`."""
+
+    def write(name: str, source: str, main: str) -> Path:
+        (tmp_path / f"{name}.py").write_text(source)
+        (tmp_path / "main.py").write_text(main)
+        monkeypatch.syspath_prepend(tmp_path)
+        sys.modules.pop(name, None)
+        return tmp_path
+
+    return write
 
 
 @pytest.fixture(scope="session")

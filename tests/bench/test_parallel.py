@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,13 +59,9 @@ def made(folder: Path) -> list[Job]:
 
 
 @pytest.fixture
-def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def slow(importable: Callable[..., Path]) -> Path:
     """A folder with a module that works for a while."""
-    (tmp_path / "slow.py").write_text(WORK)
-    (tmp_path / "main.py").write_text(MAIN)
-    monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("slow", None)
-    return tmp_path
+    return importable("slow", WORK, MAIN)
 
 
 def span(path: Path) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +93,9 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def small(importable: Callable[..., Path]) -> Any:
     """The module above, which processes can import."""
-    (tmp_path / "small_trials.py").write_text(SMALL)
-    (tmp_path / "main.py").write_text(MAIN)
-    monkeypatch.syspath_prepend(tmp_path)
-    sys.modules.pop("small_trials", None)
+    importable("small_trials", SMALL, MAIN)
     import small_trials  # type: ignore[import-not-found]
 
     return small_trials
