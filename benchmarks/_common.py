@@ -106,6 +106,7 @@ def parse(
     smoke: Sequence[str],
     train_rows: int | None = None,
     judge: int = 1000,
+    seeds: Sequence[int] = (0, 1, 2),
     more: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> argparse.Namespace:
     """The command's options.
@@ -116,12 +117,13 @@ def parse(
         tasks, variants: The usual ones.
         smoke: The variants of `--smoke`.
         train_rows, judge: The usual numbers, see `Unit`.
+        seeds: The usual ones.
         more: Adds options of the benchmark's own.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=list(tasks))
     parser.add_argument("--variants", nargs="+", default=None, help=f"default: {' '.join(variants)}")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
     parser.add_argument("--epochs", type=float, help=f"default: {USUAL_EPOCHS:g}, 2 for sst2")
     parser.add_argument("--max-steps", type=int, help="stop after this many steps instead")
     parser.add_argument("--learning-rate", type=float, help="default: that of hwnas train, by steps and model")

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -148,34 +148,44 @@ def synthetic(seed: int) -> dict[str, Problem]:
     }
 
 
-def read_table(path: Path) -> Problem:
-    """A table of the evaluations of all members of a SMALL or LAYER space.
+def read_tables(path: Path) -> dict[str, Problem]:
+    """Tables of the evaluations of all members of a SMALL or LAYER space, by name.
 
     Args:
-        path: A CSV file with the columns layers, heads, units, error and cost, and possibly seconds, those that the
-            evaluation took; or `front.json` of a search with `--searcher exhaustive`, in one precision.
+        path: `front.json` of a search with `--searcher exhaustive`, in one precision; or a CSV file with the columns
+            layers, heads, units, error and cost, possibly evaluation_seconds, and possibly task and seed, of which
+            each pair is a table: the rows of `exhaustive.py`.
 
     Raises:
         SystemExit: Members are missing, or it is no such space.
     """
-    known: dict[Architecture, tuple[float, float]] = {}
-    seconds = []
     if path.suffix == ".json":
-        for point in json.loads(path.read_text(encoding="utf-8"))["points"]:
-            known[Architecture.from_json(point["architecture"])] = float(point["error"]), float(point["cost"])
-    else:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        most = int(max(row["layers"] for row in rows))
-        for row in rows:
-            layers = int(row["layers"])
-            heads, units = ((int(row[name]),) * layers + (0,) * (most - layers) for name in ("heads", "units"))
-            known[Architecture(heads, units)] = row["error"], row["cost"]
-            seconds += [row["seconds"]] if "seconds" in row else []
-    return Problem(_space_of(path, known), known.__getitem__, float(np.mean(seconds)) if seconds else None)
+        points = json.loads(path.read_text(encoding="utf-8"))["points"]
+        known = {
+            Architecture.from_json(point["architecture"]): (float(point["error"]), float(point["cost"]))
+            for point in points
+        }
+        return {str(path): Problem(_space_of(str(path), known), known.__getitem__)}
+    tables: dict[str, list[dict[str, str]]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            name = f"{row['task']}, seed {row['seed']}" if {"task", "seed"} <= row.keys() else str(path)
+            tables.setdefault(name, []).append(row)
+    return {name: _problem_of(name, rows) for name, rows in tables.items()}
 
 
-def _space_of(path: Path, known: Mapping[Architecture, tuple[float, float]]) -> Space:
+def _problem_of(name: str, rows: Sequence[Mapping[str, str]]) -> Problem:
+    known: dict[Architecture, tuple[float, float]] = {}
+    most = max(int(row["layers"]) for row in rows)
+    for row in rows:
+        layers = int(row["layers"])
+        heads, units = ((int(row[kind]),) * layers + (0,) * (most - layers) for kind in ("heads", "units"))
+        known[Architecture(heads, units)] = float(row["error"]), float(row["cost"])
+    seconds = [float(row["evaluation_seconds"]) for row in rows if row.get("evaluation_seconds")]
+    return Problem(_space_of(name, known), known.__getitem__, float(np.mean(seconds)) if seconds else None)
+
+
+def _space_of(name: str, known: Mapping[Architecture, tuple[float, float]]) -> Space:
     """The space of which these are the members."""
     layers = sorted({len(arch.kept_layers) for arch in known})
     heads, units = (
@@ -183,11 +193,11 @@ def _space_of(path: Path, known: Mapping[Architecture, tuple[float, float]]) -> 
         for counts in (lambda arch: arch.head_counts, lambda arch: arch.unit_counts)
     )
     found = Dimensions(len(next(iter(known)).heads), heads[-1], units[-1], 1, heads[-1])
-    for name in ("layer", "small"):
+    for kind in ("layer", "small"):
         try:
-            space = get_space(name, found, min_layers=layers[0], align=(heads[0], units[0]))
+            space = get_space(kind, found, min_layers=layers[0], align=(heads[0], units[0]))
         except UsageError:
             continue
         if space.size == len(known) and all(arch in known for arch in everything(space)):
             return space
-    raise SystemExit(f"{path}: {len(known)} networks, which are not all the members of a SMALL or LAYER space.")
+    raise SystemExit(f"{name}: {len(known)} networks, which are not all the members of a SMALL or LAYER space.")

@@ -10,9 +10,9 @@ seed, and its share of the exhaustive front's where all members of the space can
 objectives scaled to [0, 1] over the members, below the reference (1.1, 1.1); the file also has that of quantiles over
 the members, below (2, 2), as Klein et al. 2024 have it.
 
-The problems are tables of evaluations, see `read_table` in `_problems.py`, if there are any: the front.json of `hwnas
-search --searcher exhaustive`, or CSV files. Otherwise they are SYNTHETIC: made up, no network was asked. `--problems`
-chooses other made-up ones; methods were worked on with those of 1 to 3, and judged on those of 0.
+The problems are tables of evaluations, see `read_tables` in `_problems.py`, if there are any: rows of exhaustive.py, or
+the front.json of `hwnas search --searcher exhaustive`. Otherwise they are SYNTHETIC: made up, no network was asked.
+`--problems` chooses other made-up ones; methods were worked on with those of 1 to 3, and judged on those of 0.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _problems import BERT, MINILM, Points, Problem, Synthetic, read_table, synthetic
+from _problems import BERT, MINILM, Points, Problem, Synthetic, read_tables, synthetic
 from rich.console import Console
 from rich.table import Table
 
@@ -100,7 +100,7 @@ def timings(names: list[str], where: list[str], budget: int, seconds: float) -> 
 @cache
 def problems(tables: tuple[Path, ...], seed: int) -> dict[str, Problem]:
     """The problems by name; a process makes them once."""
-    return {str(path): read_table(path) for path in tables} or synthetic(seed)
+    return {name: problem for path in tables for name, problem in read_tables(path).items()} or synthetic(seed)
 
 
 def measures(members: Points) -> dict[str, Callable[[Points], float]]:
