@@ -25,8 +25,8 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from hwnas.compile.manifest import git_commit, versions
 from hwnas.errors import HwnasError
+from hwnas.provenance import git_commit, versions
 from hwnas.search.front import write_at_once
 
 Row = dict[str, Any]

@@ -14,7 +14,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from hwnas.compile.manifest import git_commit, versions
+from hwnas.provenance import git_commit, versions
 from hwnas.slicing.supernet import view
 from hwnas.spaces import Architecture
 from hwnas.training.pretrained import load_pretrained

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from _common import Row, Unit, locked, tell
 
-from hwnas.compile.manifest import versions
 from hwnas.models import get_family
+from hwnas.provenance import versions
 from hwnas.spaces import Architecture, Dimensions, Space, get_space
 from hwnas.tasks import EncodedDataset, TaskData, batches, encode, load_task
 from hwnas.tasks.task import VALIDATION_SHARE

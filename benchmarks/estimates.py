@@ -17,8 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hwnas.compile.manifest import git_commit
 from hwnas.latency.calibration import leave_one_out, published_calibration, sources
+from hwnas.provenance import git_commit
 
 PRECISIONS = ("fp16", "int8")
 

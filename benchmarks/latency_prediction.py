@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from hwnas.cli.progress import reporter
-from hwnas.compile.manifest import git_commit
 from hwnas.latency.profile import ProfileReport, make_setting, profile_model
 from hwnas.latency.table import LatencyTable
 from hwnas.profilers import TimingProtocol
+from hwnas.provenance import git_commit
 from hwnas.training.pretrained import load_config
 
 Row = dict[str, Any]

@@ -35,7 +35,7 @@ from _problems import BERT, MINILM, Points, Problem, Synthetic, read_tables, syn
 from rich.console import Console
 from rich.table import Table
 
-from hwnas.compile.manifest import git_commit
+from hwnas.provenance import git_commit
 from hwnas.search.front import write_at_once
 from hwnas.search.hypervolume import hypervolume
 from hwnas.search.searcher import get_searcher, searcher_names

@@ -22,8 +22,8 @@ from typing import Any
 
 from hwnas.bench.scale import Scale
 from hwnas.bench.units import Unit
-from hwnas.compile.manifest import git_commit, versions
 from hwnas.errors import HwnasError, RunFolderError
+from hwnas.provenance import git_commit, versions
 from hwnas.search.front import is_temporary, write_at_once
 from hwnas.spaces import Architecture
 from hwnas.training.pretrained import EMBEDDED

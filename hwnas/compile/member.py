@@ -16,15 +16,9 @@ from torch import nn
 
 from hwnas.compile.engine import ShapeProfile, build_engine, plan_build
 from hwnas.compile.export import export_onnx, max_sequence_length, verify_onnx
-from hwnas.compile.manifest import (
-    FILE_NAME,
-    Numbers,
-    check_manifest,
-    hash_json,
-    versions,
-    write_manifest,
-)
+from hwnas.compile.manifest import FILE_NAME, Numbers, check_manifest, write_manifest
 from hwnas.errors import CheckpointError, RunFolderError, UsageError
+from hwnas.provenance import hash_json, versions
 
 if TYPE_CHECKING:
     from hwnas.spaces.architecture import Architecture

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from torch import nn
 
 import hwnas
-from hwnas.compile.manifest import git_commit
 from hwnas.errors import HwnasError, UsageError
 from hwnas.latency.events import Reporter
 from hwnas.latency.networks import Exporter, Network
@@ -26,6 +25,7 @@ from hwnas.profilers import Failure, RawTiming, TimingProtocol, get_profiler, me
 from hwnas.profilers.base import first_line
 from hwnas.profilers.summary import round_medians, summarise
 from hwnas.profilers.worker import time_in_process
+from hwnas.provenance import git_commit
 from hwnas.spaces.architecture import Architecture
 from hwnas.targets import get_target
 

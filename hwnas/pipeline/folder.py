@@ -23,13 +23,13 @@ from hwnas.errors import RunFolderError
 from hwnas.latency.records import Setting
 from hwnas.pipeline.spec import RunSpec, digest_of, first_difference
 from hwnas.search.front import is_temporary, write_at_once
+from hwnas.training.seal import SEAL
 
 SCHEMA = 2
 """Version of the layout of `run.json`. Version 1 knows no steps of widths and no bounds."""
 
 PROFILE = "profile"
 SPACE = "space.json"
-_SEAL = "hwnas.json"  # as in hwnas.training.trainer, which loads torch
 
 
 class RunFolder:
@@ -189,7 +189,7 @@ class RunFolder:
     def weights(self) -> str | None:
         """SHA-256 of the trained super-network's weights, as they were written; None if there is none to be read."""
         try:
-            return str(json.loads((self.supernet / _SEAL).read_text(encoding="utf-8"))["model.safetensors"])
+            return str(json.loads((self.supernet / SEAL).read_text(encoding="utf-8"))["model.safetensors"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hwnas.compile.manifest import hash_file, hash_json
 from hwnas.errors import CheckpointError, RunFolderError
 from hwnas.models import get_family
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.progress import Progress, silent
 from hwnas.pipeline.spec import RunSpec
+from hwnas.provenance import hash_file, hash_json
 from hwnas.spaces import Architecture, Space
 from hwnas.tasks import EncodedDataset, TaskData, batches, encode
 from hwnas.training.pretrained import EMBEDDED, load_config, load_pretrained

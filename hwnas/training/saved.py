@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hwnas.training.trainer import SEAL, check_seal, seal
+from hwnas.training.seal import SEAL, check_seal, seal
 
 _RECORD = "training.json"
 

@@ -79,7 +79,8 @@ def train_supernet(
 
     from hwnas.training.distil import Distiller, load_teacher
     from hwnas.training.sampling import make_sampler
-    from hwnas.training.trainer import SuperNetTrainer, latest_checkpoint
+    from hwnas.training.seal import latest_checkpoint
+    from hwnas.training.trainer import SuperNetTrainer
 
     # Whatever cannot be used is refused before anything is written.
     with agreed():

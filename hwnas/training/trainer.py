@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,16 +14,14 @@ from torch import nn
 from torch.utils.data import Sampler
 from transformers import Trainer
 
-from hwnas.errors import CheckpointError, HwnasError
+from hwnas.errors import HwnasError
 from hwnas.slicing.supernet import view
 from hwnas.training.distil import Distiller
 from hwnas.training.losses import task_loss
 from hwnas.training.passes import shared_passes
 from hwnas.training.processes import everywhere
+from hwnas.training.seal import seal
 from hwnas.training.strategy import Draws, Strategy
-
-SEAL = "hwnas.json"
-"""File of hashes that is written last into a checkpoint; a folder without it was cut short."""
 
 
 class LengthGroupedSampler(Sampler[int]):
@@ -216,53 +211,3 @@ def average_gradients(model: nn.Module, bucket: int = 2**23) -> None:
         for gradient, mean in zip(part, means, strict=True):
             gradient.copy_(mean.view_as(gradient))
         start = end
-
-
-def seal(folder: Path) -> None:
-    """Write the hashes of all files of a folder into it, last and at once."""
-    hashes = {path.name: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != SEAL}
-    temporary = folder / f".{SEAL}.tmp"
-    with temporary.open("w") as file:
-        json.dump(hashes, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / SEAL)
-
-
-def check_seal(folder: Path) -> None:
-    """Compare the files of a sealed folder with their hashes.
-
-    Raises:
-        CheckpointError: A file is missing or differs, or the seal cannot be read.
-    """
-    try:
-        hashes = json.loads((folder / SEAL).read_text())
-        for name, expected in hashes.items():
-            if _sha256(folder / name) != expected:
-                raise CheckpointError(
-                    f"{folder / name} is damaged: its contents are not what was written; delete {folder} and run the "
-                    "same command again to train on from the checkpoint before it."
-                )
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"the checkpoint {folder} cannot be read ({error}); delete it and run the same command again."
-        ) from error
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest sealed checkpoint in a folder, checked; None if there is none. Unsealed ones were cut short.
-
-    Raises:
-        CheckpointError: It is damaged.
-    """
-    sealed = [path for path in folder.glob("checkpoint-*") if (path / SEAL).is_file()]
-    if not sealed:
-        return None
-    newest = max(sealed, key=lambda path: int(path.name.rpartition("-")[2]))
-    check_seal(newest)
-    return newest
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

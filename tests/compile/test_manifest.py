@@ -10,13 +10,11 @@ from hwnas.compile.manifest import (
     Number,
     Numbers,
     check_manifest,
-    git_commit,
-    hash_json,
     read_manifest,
-    versions,
     write_manifest,
 )
 from hwnas.errors import CheckpointError, UsageError
+from hwnas.provenance import git_commit, hash_json, versions
 
 LATENCY = Number(0.0123, "seconds", {"device": "cpu", "runtime": "onnxruntime"}, low=0.012, high=0.0125)
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from hwnas.training.trainer import latest_checkpoint
+from hwnas.training.seal import latest_checkpoint
 
 SCRIPT = """
 import json, os, signal, sys

@@ -13,8 +13,8 @@ from transformers import get_scheduler
 
 from hwnas.errors import HwnasError, UnknownNameError, UsageError
 from hwnas.training.options import TrainOptions
+from hwnas.training.seal import latest_checkpoint
 from hwnas.training.train import training_arguments
-from hwnas.training.trainer import latest_checkpoint
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,10 @@ from hwnas.slicing.supernet import view
 from hwnas.spaces import Space, get_space
 from hwnas.tasks import EncodedDataset
 from hwnas.training.losses import distillation_loss, task_loss
+from hwnas.training.seal import latest_checkpoint
 from hwnas.training.strategy import get_strategy, strategy_names
 from hwnas.training.train import TrainOptions, default_learning_rate, train_supernet
-from hwnas.training.trainer import LengthGroupedSampler, SuperNetTrainer, latest_checkpoint
+from hwnas.training.trainer import LengthGroupedSampler, SuperNetTrainer
 
 
 def space_of(model: Any, name: str = "small") -> Space:

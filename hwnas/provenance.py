@@ -1,0 +1,50 @@
+"""Where a result comes from: hashes of what it was made of, the commit, and the versions of the packages."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import hwnas
+
+PACKAGES: tuple[str, ...] = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tensorrt-rtx", "tensorrt")
+"""Packages whose versions decide what the files contain."""
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of hwnas and of `PACKAGES`; None for one that is not installed."""
+    found: dict[str, str | None] = {"hwnas": hwnas.__version__}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout that this hwnas is imported from, with `-dirty` if it has changes; None outside one."""
+    root = Path(hwnas.__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_json(data: Any) -> str:
+    """SHA-256 of a JSON value in canonical form (sorted keys, no spaces)."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
