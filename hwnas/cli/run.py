@@ -99,10 +99,9 @@ def run(
     from hwnas.latency.table import LatencyTable, default_table_path
     from hwnas.pipeline.build import build_run
     from hwnas.pipeline.profile import draw_profile, profile_run, spaces_of
-    from hwnas.pipeline.search import SearchOptions, search_name, search_run
+    from hwnas.pipeline.search import SearchOptions, check_searcher, search_name, search_run
     from hwnas.pipeline.train import train_run
     from hwnas.search.objectives import needs_profile
-    from hwnas.search.searcher import require_searcher
     from hwnas.targets import get_target
     from hwnas.training.processes import count
 
@@ -124,7 +123,6 @@ def run(
         )
     plan_build(get_target(build_target), build_precision)
     setting = device_setting(target, runtime, precision, batch, seq_len, threads, rounds)
-    require_searcher(searcher)
     needs_profile(objective)
     quiet()
     spec = run_spec(
@@ -145,6 +143,7 @@ def run(
         objective=objective, searcher=searcher, evaluations=evaluations, examples=examples, max_members=max_members,
         seed=seed, remeasure=remeasure,
     )  # fmt: skip
+    check_searcher(spec, choice)
     folder = run_folder(run, spec.data.task)
     with LatencyTable(table or default_table_path()) as rows:
         with reporter() as report:

@@ -10,6 +10,7 @@ from pathlib import Path
 from hwnas.errors import NoMemberError, RunFolderError, UsageError
 from hwnas.latency.records import Setting
 from hwnas.latency.table import LatencyTable
+from hwnas.models import get_family
 from hwnas.pipeline.baseline import baselines_beside
 from hwnas.pipeline.device import Device, check_estimated, tell_apart
 from hwnas.pipeline.folder import RunFolder
@@ -20,6 +21,7 @@ from hwnas.pipeline.progress import Progress, silent
 from hwnas.pipeline.reach import ESTIMATE, check_together, estimate_setting
 from hwnas.pipeline.refine import Refinement
 from hwnas.pipeline.search_options import SearchOptions, device_name, overview_name, search_name
+from hwnas.pipeline.spec import RunSpec
 from hwnas.pipeline.train import SuperNet, load_data, load_supernet
 from hwnas.report.compare import compare_fronts
 from hwnas.report.devices import plot_devices
@@ -31,8 +33,18 @@ from hwnas.search.search import Point, search_points
 from hwnas.search.searcher import Searcher, get_searcher
 from hwnas.search.steering import Steered
 from hwnas.spaces import Architecture, BoundedSpace, Space, get_space
+from hwnas.training.pretrained import load_config
 
-__all__ = ["ESTIMATE", "SearchOptions", "Searched", "estimate_setting", "search_devices", "search_name", "search_run"]
+__all__ = [
+    "ESTIMATE",
+    "SearchOptions",
+    "Searched",
+    "check_searcher",
+    "estimate_setting",
+    "search_devices",
+    "search_name",
+    "search_run",
+]
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,18 @@ class Searched:
     fronts: tuple[Front, ...]
     places: tuple[Path, ...]
     overview: Path | None
+
+
+def check_searcher(spec: RunSpec, options: SearchOptions) -> None:
+    """Check that a method can search a run before the run is trained.
+
+    Raises:
+        UsageError: There is nothing to search, or more than the method can go through.
+        ModelError: The model cannot be found or read.
+    """
+    config = load_config(spec.model)
+    space = _narrowed(spec.make_space(get_family(config).dimensions(config)), options.align)
+    get_searcher(options.searcher, space, objectives=2, evaluations=options.evaluations, seed=options.seed)
 
 
 def search_run(

@@ -51,6 +51,12 @@ def test_a_target_that_is_not_here(refused: Refused, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_space_that_is_too_large_is_refused_before_the_training(refused: Refused, tmp_path: Path) -> None:
+    line = refused("run", tmp_path / "run", "--task", "docstrings", "--searcher", "exhaustive", "--evaluations", 100)
+    assert "--searcher exhaustive: the space small holds 110,592 networks, more than --evaluations 100" in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_unknown_task(refused: Refused, tmp_path: Path) -> None:
     line = refused("train", tmp_path / "run", "--task", "sst3")
     assert "unknown task 'sst3'; did you mean 'sst2'?" in line
