@@ -1,8 +1,8 @@
 """What the benchmarks of trained super-networks share: trainings that are each made once, and their rows in a CSV file.
 
-A unit is one training of one task, variant and seed, in a process of its own. Its rows are written at once, and a unit
-whose rows are in the file is not made again, so a command that was killed is started again as it was. A training that
-was cut short goes on from its last checkpoint. Options that change a result are part of what a unit is.
+A unit is one training of one task, variant and seed; `--jobs` of them are made at a time. Its rows are written at once,
+and a unit whose rows are in the file is not made again, so a command that was killed is started again as it was. A
+training that was cut short goes on from its last checkpoint. Options that change a result are part of what a unit is.
 """
 
 from __future__ import annotations
@@ -12,19 +12,17 @@ import csv
 import fcntl
 import hashlib
 import io
-import multiprocessing
 import os
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
+from hwnas.bench.parallel import Job, Report, run_jobs
 from hwnas.errors import HwnasError
 from hwnas.provenance import git_commit, versions
 from hwnas.search.front import write_at_once
@@ -194,65 +192,40 @@ def run_units(units: Iterable[Unit], work: Work, options: argparse.Namespace) ->
     wanted = list(units)
     made = {key_of(row) for row in read_rows(options.out)}
     todo = [unit for unit in wanted if unit.key not in made]
-    total, done, failed = len(todo), 0, []
-    tell(f"{len(wanted)} trainings, {len(wanted) - total} of them in {options.out}")
-    os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    context, start = multiprocessing.get_context("spawn"), time.monotonic()
-    running: dict[int, tuple[Any, Unit]] = {}
-    try:
-        while todo or running:
-            while todo and len(running) < options.jobs:
-                unit = todo.pop(0)
-                process = context.Process(target=_child, args=(work, unit, options))
-                process.start()
-                running[process.sentinel] = (process, unit)
-            for sentinel in connection.wait(list(running)):
-                process, unit = running.pop(sentinel)  # type: ignore[index]
-                process.join()
-                done += 1
-                if process.exitcode:
-                    failed.append(unit.name)
-                minutes = (time.monotonic() - start) / 60
-                how = f"failed ({process.exitcode})" if process.exitcode else "is in the file"
-                tell(f"{done}/{total} {unit.name} {how}; {minutes:.1f} min, {minutes / done * (total - done):.1f} left")
-    finally:
-        for process, _ in running.values():
-            process.terminate()
-    if failed:
-        tell(f"{len(failed)} failed: {', '.join(failed)}; the same command tries again.")
-    return not failed
+    tell(f"{len(wanted)} trainings, {len(wanted) - len(todo)} of them in {options.out}")
+    start, known = time.monotonic(), 0
+
+    def watch(ended: int, total: int, text: str) -> None:
+        nonlocal known
+        if ended > known:
+            known, minutes = ended, (time.monotonic() - start) / 60
+            tell(f"{ended}/{total} {text}; {minutes:.1f} min, {minutes / ended * (total - ended):.1f} left")
+
+    jobs = [Job(unit.name, (work, unit, options)) for unit in todo]
+    failures = run_jobs(jobs, _make, options.jobs, watch=watch)
+    for failure in failures:
+        tell(f"{failure.trace}{failure.name} failed; the same command tries again.")
+    return not failures
 
 
-def _child(work: Work, unit: Unit, options: argparse.Namespace) -> None:
-    """One unit, in a process that ends when the command does."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _make(payload: tuple[Work, Unit, argparse.Namespace], report: Report) -> None:
+    """One unit; in a process of its own unless one is made at a time."""
     import torch
 
     from hwnas.cli.prepare import quiet
 
+    work, unit, options = payload
     quiet()
     torch.set_num_threads(options.threads)
-    known = {name: value for name, value in versions().items() if name in ("hwnas", "torch", "transformers")}
-    facts = {"threads": options.threads, "commit": git_commit(), **known}
+    versions_of = {name: value for name, value in versions().items() if name in ("hwnas", "torch", "transformers")}
+    facts = {"threads": options.threads, "commit": git_commit(), **versions_of}
     folder = options.work / unit.folder
-    try:
-        with locked(folder):
-            # Another command may have made it while this one waited.
-            if unit.key not in {key_of(row) for row in read_rows(options.out)}:
-                rows = work(unit, folder, options)
-                add_rows(options.out, [{**asdict(unit), **row, **facts} for row in rows])
-            shutil.rmtree(folder, ignore_errors=True)
-    except HwnasError as error:
-        tell(f"{unit.name}: {error}")
-        sys.exit(1)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    with locked(folder):
+        # Another command may have made it while this one waited.
+        if unit.key not in {key_of(row) for row in read_rows(options.out)}:
+            rows = work(unit, folder, options)
+            add_rows(options.out, [{**asdict(unit), **row, **facts} for row in rows])
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
