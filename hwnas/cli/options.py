@@ -27,7 +27,7 @@ Model = Annotated[
     str | None,
     option(
         "--model",
-        help="Hugging Face sequence-classification encoder: hub name or local folder. "
+        help="Hugging Face sequence-classification model: hub name or local folder. "
         "[default: the MiniLM of the extra 'demo']",
         panel=_DATA,
         show_default=False,
@@ -197,6 +197,9 @@ Precision = Annotated[
         "--precision", help=f"Arithmetic of the timed networks, as the runtime has it: {PRECISIONS}.", panel=_DEVICE
     ),
 ]
+FloatPrecision = Annotated[
+    str, option("--precision", help="Arithmetic of the timed networks: fp32, fp16 or bf16.", panel=_DEVICE)
+]
 Batch = Annotated[int, option("--batch", help="Inputs per inference.", min=1, panel=_DEVICE)]
 SequenceLength = Annotated[
     int, option("--seq-len", help="Tokens per input of the timed networks.", min=1, panel=_DEVICE)
@@ -229,7 +232,7 @@ Table = Annotated[
     ),
 ]
 Networks = Annotated[
-    int, option("--networks", help="Most networks to measure for the fit, up to 30.", min=1, max=30, panel=_DEVICE)
+    int, option("--networks", help="Most networks to measure for the fit, 6 to 30.", min=6, max=30, panel=_DEVICE)
 ]
 Holdout = Annotated[int, option("--holdout", help="Further random networks that judge the fit.", min=1, panel=_DEVICE)]
 

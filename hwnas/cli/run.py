@@ -57,7 +57,7 @@ def run(
     reorder: options.Reorder = None,
     target: options.TargetName = "cpu",
     runtime: options.Runtime = "onnxruntime",
-    precision: options.Precision = "fp32",
+    precision: options.FloatPrecision = "fp32",
     batch: options.Batch = 1,
     seq_len: options.SequenceLength = 128,
     threads: options.Threads = 1,

@@ -175,13 +175,23 @@ class Exporter:
         if graph is not None:
             try:
                 graph.write(module, path)
-                if self._float != "bf16":  # nothing on the processor runs bfloat16
-                    verify_onnx(module, path, shapes=_CHECKED)
+                self._verify(module, path)
                 return False
             except BuildError:
                 path.unlink(missing_ok=True)  # the graph of the pattern does not serve this network
         export_onnx(module, path, precision=self._float, sequence_length=self._length)
+        self._verify(module, path)
         return True
+
+    def _verify(self, module: nn.Module, path: Path) -> None:
+        """BuildError if the file computes something else; then it does not stay."""
+        if self._float == "bf16":
+            return  # nothing on the processor runs it
+        try:
+            verify_onnx(module, path, shapes=_CHECKED)
+        except BuildError:
+            path.unlink(missing_ok=True)
+            raise
 
     def _quantise(self, module: nn.Module, source: Path, path: Path) -> None:
         """Write the 8-bit file of a float32 one, and compare it with PyTorch."""

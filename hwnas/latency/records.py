@@ -84,10 +84,10 @@ class Measured:
     """A measured latency with its provenance. Times are seconds per run.
 
     Attributes:
-        seconds: The headline: median of the rounds' medians.
-        low, high: 95% interval of the headline, the wider of within and between rounds.
+        seconds: The headline: median over the blocks of (median of the block / state of the machine around it).
+        low, high: Interval of the headline, as `profilers.summary.Statistics` has it.
         n: Timed runs.
-        median, p5, p95: Median, 5th and 95th percentile of all runs.
+        median, p5, p95: Median, 5th and 95th percentile of all runs in the rounds that count.
         rounds: Number of interleaved rounds.
         round_spread: (largest - smallest median of a round) / headline.
         peak_memory_bytes: What loading and running adds to the peak of a fresh process; None if not measured.

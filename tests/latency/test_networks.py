@@ -96,6 +96,11 @@ def test_wrong_weights_are_noticed(bert, exporter, tmp_path, monkeypatch):
             parameter.mul_(5)
     assert exporter.export(ODD, tmp_path / "a.onnx", module=module).traced
     verify_onnx(module, tmp_path / "a.onnx", shapes=((2, 5),))
+    other = build_random(bert, ODD, seed=8)
+    monkeypatch.setattr(networks, "export_onnx", lambda _, path, **options: export_onnx(other, path, **options))
+    with pytest.raises(BuildError, match="differs"):
+        exporter.export(ODD, tmp_path / "b.onnx", module=module)
+    assert not (tmp_path / "b.onnx").exists()
 
 
 def test_random_modules_are_repeatable_and_leave_the_generator_alone(bert):
