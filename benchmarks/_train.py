@@ -8,7 +8,6 @@ import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from _common import Row, Unit, locked, tell
 
+from hwnas.bench.clock import Clock
 from hwnas.models import get_family
 from hwnas.provenance import versions
 from hwnas.spaces import Architecture, Dimensions, Space, get_space
@@ -192,39 +192,6 @@ class Trained:
 
     def _encoded(self, examples: Any) -> EncodedDataset:
         return encode(examples, self.tokenizer, self.unit.max_length, regression=self.task.is_regression)
-
-
-class Clock:
-    """Seconds of a training that may have been cut short: each step is noted with the time that had been needed.
-
-    What a killed process did after its last checkpoint is done again, and counts once.
-
-    Args:
-        path: File of the notes.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._start = path, time.perf_counter()
-        self._before: float | None = None
-        self._notes: dict[int, float] = {}
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                with suppress(ValueError):  # a line that was cut short
-                    step, seconds = line.split()
-                    self._notes[int(step)] = float(seconds)
-
-    def tick(self, step: int) -> None:
-        """A step has been made."""
-        if self._before is None:
-            self._before = self._notes.get(step - 1, 0.0)
-        self._notes[step] = self._before + time.perf_counter() - self._start
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{step} {self._notes[step]:.3f}\n")
-
-    def seconds(self, step: int) -> float:
-        """What all steps up to this one have taken, loading and checkpoints included; NaN if it was not made."""
-        return self._notes.get(step, math.nan)
 
 
 def width_cut(dimensions: Dimensions, share: float) -> Architecture:

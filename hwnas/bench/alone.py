@@ -108,6 +108,7 @@ def standard_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report,
             seconds=done.seconds,
             searcher_seconds=done.searcher_seconds,
             elapsed=done.elapsed,
+            spent=done.spent,
             flags=stopped(done.level, levels),
         )
         for done in trials.done

@@ -49,6 +49,7 @@ class Row:
         seconds: What the evaluation took; 0 where the sub-network had been proposed before.
         searcher_seconds: What the searcher took to propose it and to take in its result.
         elapsed: Seconds of all evaluations and of the searcher up to here.
+        spent: Evaluations up to here, in whole ones: those that failed count, and of one that was stopped its share.
         latency, latency_low, latency_high: Measured seconds for one input, with the 95% interval.
         flags: What speaks against the measurement, separated by spaces; `stopped:1/9` of a training that was stopped.
     """
@@ -63,6 +64,7 @@ class Row:
     seconds: float | None = None
     searcher_seconds: float | None = None
     elapsed: float | None = None
+    spent: float | None = None
     latency: float | None = None
     latency_low: float | None = None
     latency_high: float | None = None
@@ -248,7 +250,7 @@ def model_name(scale: Scale) -> str:
 def _row(line: Mapping[str, str]) -> Row:
     cells: dict[str, Any] = {}
     for entry in fields(Row):
-        text = line[entry.name]
+        text = line.get("spent", "") if entry.name == "spent" else line[entry.name]  # earlier versions wrote none
         if entry.name == "architecture":
             cells[entry.name] = Architecture.from_json(json.loads(text))
         elif entry.name in _TEXT:

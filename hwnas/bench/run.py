@@ -15,8 +15,8 @@ from hwnas.bench.scale import Scale
 from hwnas.bench.units import Unit, plan
 from hwnas.errors import HwnasError, RunFolderError, UnknownNameError, UsageError
 from hwnas.search.front import write_at_once
-from hwnas.search.schedulers import require_scheduler
-from hwnas.search.searcher import require_searcher
+from hwnas.search.schedulers import get_scheduler, require_scheduler
+from hwnas.search.searcher import get_searcher, require_searcher
 from hwnas.tasks import task_names
 
 TASKS = ("sst2", "rte", "cola", "mrpc", "stsb")
@@ -82,7 +82,7 @@ def run_figure(
     _check_trials(figure, series, trials_at_once)
     folder.check(scale)
     units = plan(series, tasks, range(seeds), evaluations)
-    _check_scale(scale, series, {unit.task for unit in units if not folder.done(unit)})
+    _check_scale(scale, series, {unit.task for unit in units if not folder.done(unit)}, evaluations)
     stage = f"figure {figure.name}"
     with folder.lock():
         folder.begin(scale)
@@ -201,15 +201,19 @@ def _check_trials(figure: Figure, series: Sequence[Series], trials_at_once: int)
         )
 
 
-def _check_scale(scale: Scale, series: Sequence[Series], tasks: set[str]) -> None:
-    """Model and data of the units to come, before anything is written."""
+def _check_scale(scale: Scale, series: Sequence[Series], tasks: set[str], evaluations: int) -> None:
+    """Model, data and searches of the units to come, before anything is written."""
     from hwnas.models import get_family
     from hwnas.spaces import get_space
     from hwnas.training.pretrained import load_config
 
     config = load_config(scale.model)
-    for name in {entry.space for entry in series}:
-        get_space(name, get_family(config).dimensions(config))
+    for entry in series:
+        space = get_space(entry.space, get_family(config).dimensions(config))
+        if entry.approach == STANDARD:
+            get_scheduler(entry.method, space, objectives=2, evaluations=evaluations, seed=0)
+        elif entry.approach != QUANTISED:
+            get_searcher(entry.method, space, objectives=2, evaluations=evaluations, seed=0)
     for task in sorted(tasks):
         scale.load(task, 0)
 

@@ -93,8 +93,8 @@ def run_search(
         report: Called after each.
 
     Returns:
-        number, architecture, error, parameters, seconds, searcher_seconds and elapsed of each proposal that did not
-        fail, in order; fewer than asked for where the whole space was proposed.
+        number, architecture, error, parameters, seconds, searcher_seconds, elapsed and spent of each proposal that did
+        not fail, in order; fewer than asked for where the whole space was proposed.
 
     Raises:
         UsageError: Every sub-network of a space failed.
@@ -146,6 +146,7 @@ def run_search(
                 "seconds": seconds,
                 "searcher_seconds": own,
                 "elapsed": elapsed,
+                "spent": float(number + 1),
             }
         )
         report(number + 1, evaluations, f"error {error:.4f}" + (f", {failed} failed" if failed else ""))

@@ -28,5 +28,9 @@ def share(row: Row) -> Fraction:
 
 
 def spent(rows: Sequence[Row]) -> Array:
-    """How many whole trainings a search had spent on the sub-networks up to each row, (n,); 1, 2, ... without stops."""
-    return np.array([float(total) for total in accumulate(map(share, rows))])
+    """How many whole trainings, or evaluations, a search had spent up to each row, (n,), those that failed included.
+
+    Rows that do not say so are from earlier versions: there what is not in the rows cannot be counted.
+    """
+    told = [row.spent for row in rows if row.spent is not None]
+    return np.array(told if len(told) == len(rows) else [float(total) for total in accumulate(map(share, rows))])

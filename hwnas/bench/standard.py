@@ -21,7 +21,7 @@ from hwnas.tasks import EncodedDataset, collator
 from hwnas.training.losses import task_loss
 from hwnas.training.options import TrainOptions
 from hwnas.training.train import training_arguments, unwrap
-from hwnas.training.trainer import LengthGroupedSampler
+from hwnas.training.trainer import group_by_length
 
 
 class AloneTrainer(Trainer):
@@ -38,7 +38,7 @@ class AloneTrainer(Trainer):
         self._regression, self._lengths = regression, lengths
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return LengthGroupedSampler(self._lengths, self.args.train_batch_size, self.args.seed)
+        return group_by_length(self, self._lengths)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass; the loss, detached."""

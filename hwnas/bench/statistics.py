@@ -71,13 +71,14 @@ def at_times(values: Array, times: Array, grid: Array) -> Array:
 
     Args:
         values: (n,), what it had reached after each evaluation.
-        times: (n,), when each evaluation ended, in seconds, rising.
-        grid: (m,), seconds; none before the first evaluation ended.
+        times: (n,), when each evaluation ended, in seconds or in evaluations, rising.
+        grid: (m,), in the same unit.
 
     Returns:
-        (m,).
+        (m,); 0 before the first evaluation ended.
     """
-    found: Array = values[np.searchsorted(times, grid, side="right") - 1]
+    last = np.searchsorted(times, grid, side="right") - 1
+    found: Array = np.where(last >= 0, values[last], 0.0)
     return found
 
 

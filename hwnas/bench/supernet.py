@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hwnas.bench.clock import Clock
 from hwnas.bench.folder import BenchFolder
 from hwnas.bench.scale import Scale
 from hwnas.bench.units import Unit
@@ -29,7 +29,7 @@ class Network:
         tokenizer: Its tokenizer.
         space: The space of the unit.
         weights: SHA-256 of its weights; of a pre-trained network without a file of its own a word for where it is from.
-        seconds: What its training took; 0 if it was not trained here.
+        seconds: What its training took, all starts together; 0 if it was not trained here.
     """
 
     model: Any
@@ -74,19 +74,25 @@ def train(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) -> None
     task = scale.load(unit.task, unit.seed)
     network = pretrained(scale, task, unit)
     dataset = encode(task.train, network.tokenizer, scale.max_length, regression=task.is_regression)
-    start = time.perf_counter()
+    options = scale.options(unit.strategy, unit.seed)
+    clock = Clock(folder.checkpoints(name) / "clock.txt")
+
+    def on_step(done: int, total: int, text: str) -> None:
+        clock.tick(done)
+        report(done, total, text)
+
     try:
         train_supernet(
             network.model,
             network.tokenizer,
             dataset,
             network.space,
-            scale.options(unit.strategy, unit.seed),
+            options,
             folder.checkpoints(name),
             regression=task.is_regression,
-            progress=report,
+            progress=on_step,
         )
-        record = {"seconds_of_last_start": round(time.perf_counter() - start, 2)}
+        record = {"training_seconds": round(clock.seconds(options.steps(len(dataset))), 2)}
         store_trained(folder.supernet(name), network.model, network.tokenizer, record)
     except OSError as error:
         raise RunFolderError(f"cannot write to {folder.path} ({error.strerror or error}).") from error
@@ -105,7 +111,7 @@ def load(folder: BenchFolder, unit: Unit) -> Network:
     place = folder.supernet(unit.supernet)
     try:
         saved = load_trained(place)
-        seconds = float(saved.record["seconds_of_last_start"])
+        seconds = float(saved.record["training_seconds"])
     except (CheckpointError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"the super-network in {place} is damaged: its files are not what was written; delete that folder and run "

@@ -51,6 +51,7 @@ class Done:
         seconds: What training and evaluating took.
         searcher_seconds: What the scheduler took for it.
         elapsed: When it ended, in seconds of the search.
+        spent: Whole trainings that all trials that had ended by then, or failed, were trained for.
     """
 
     number: int
@@ -62,3 +63,4 @@ class Done:
     seconds: float
     searcher_seconds: float
     elapsed: float
+    spent: float

@@ -22,6 +22,7 @@ from torch import nn
 
 from hwnas.compile.onnxfile import first_line, name_axes, onnx_precision, quiet, strip, write_file
 from hwnas.errors import BuildError, UsageError
+from hwnas.models.positions import learnt_positions
 from hwnas.profilers.base import no_collection
 
 PRECISIONS: tuple[str, ...] = ("fp32", "fp16", "bf16")
@@ -84,14 +85,8 @@ def default_input_names(module: nn.Module) -> tuple[str, ...]:
 
 
 def max_sequence_length(module: nn.Module) -> int:
-    """Longest input, in tokens, for which the module has positions.
-
-    Families that number positions after the padding index (RoBERTa) have `padding_idx + 1` fewer than rows.
-    """
-    for name, child in module.named_modules():
-        if name.rpartition(".")[2] == "position_embeddings" and isinstance(child, nn.Embedding):
-            return child.num_embeddings - (0 if child.padding_idx is None else child.padding_idx + 1)
-    rows = getattr(getattr(module, "config", None), "max_position_embeddings", None)
+    """Longest input, in tokens, for which the module has positions."""
+    rows = learnt_positions(module) or getattr(getattr(module, "config", None), "max_position_embeddings", None)
     return int(rows) if rows else 512
 
 

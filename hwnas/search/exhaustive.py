@@ -30,8 +30,9 @@ def make(name: str, archive: Archive, evaluations: int, seed: int) -> Strategy:
     """The strategy; UsageError names the space's size if it is more than the evaluations."""
     if archive.size > evaluations:
         raise UsageError(
-            f"--searcher {name}: the space {archive.space.name} holds {_many(archive.size)} networks, more than "
-            f"--evaluations {evaluations}; ask for so many evaluations, or for wider steps with --align."
+            f"the searcher {name} goes through all of the space {archive.space.name}, which holds "
+            f"{_many(archive.size)} networks, more than the {evaluations:,} evaluations; ask for so many, or, where "
+            "the command has --align, for wider steps."
         )
     return Exhaustive(archive)
 

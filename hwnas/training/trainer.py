@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Sampler
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 
 from hwnas.errors import HwnasError
 from hwnas.slicing.supernet import view
@@ -61,6 +61,24 @@ class LengthGroupedSampler(Sampler[int]):
             yield from batch.tolist()
 
 
+class _Epochs(TrainerCallback):  # type: ignore[misc]
+    """Tells a sampler which epoch begins: accelerate does not reach it where an epoch of several processes goes on."""
+
+    def __init__(self, sampler: LengthGroupedSampler) -> None:
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **keywords: Any) -> None:
+        """`state.epoch` is whole where an epoch ended, and has the share that was done where it was left."""
+        self.sampler.set_epoch(int(state.epoch or 0))
+
+
+def group_by_length(trainer: Trainer, lengths: Sequence[int]) -> LengthGroupedSampler:
+    """The sampler of a trainer, which is told the epochs; lengths are tokens of each training example."""
+    sampler = LengthGroupedSampler(lengths, trainer.args.train_batch_size, trainer.args.seed)
+    trainer.add_callback(_Epochs(sampler))
+    return sampler
+
+
 class SuperNetTrainer(Trainer):
     """Trains a super-network by a strategy.
 
@@ -100,7 +118,7 @@ class SuperNetTrainer(Trainer):
         self._micro_step = (-1, 0)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return LengthGroupedSampler(self.train_lengths, self.args.train_batch_size, self.args.seed)
+        return group_by_length(self, self.train_lengths)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass for every sub-network of the step; gradients add up.

@@ -149,7 +149,7 @@ def test_a_training_that_fails_has_no_row(
     run_figure(folder, get_figure("5b"), scale, **options)
     assert [row.error for row in folder.read(folder.results(unit))[1]] == [row.error for row in rows]
     (panel,) = make_picture(folder, get_figure("10"), only=["random_search"]).panels
-    assert [curve.x for curve in panel.curves] == [(1.0, 2.0)]
+    assert [curve.x for curve in panel.curves] == [(1.0, 2.0, 3.0)], "what failed is paid for"
 
 
 def test_a_stopped_trial_counts_as_its_share() -> None:

@@ -223,6 +223,8 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(
     refused("unknown series of figure 5a 'rs'", new, only=["rs"])
     refused("compares searchers", new, method="random_search")
     refused("no file .*rte", new, tasks=["rte"])
+    with pytest.raises(HwnasError, match="small, which holds 240 networks, more than the 6 evaluations"):
+        run_figure(new, get_figure("7"), scale, tasks=["sst2"], seeds=1, evaluations=6, method="exhaustive")
     assert not new.path.exists()
     (tmp_path / "notes.txt").write_text("mine")
     refused("holds something else", BenchFolder(tmp_path))

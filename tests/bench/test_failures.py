@@ -141,6 +141,7 @@ def test_a_training_that_fails_costs_its_levels_and_does_not_come_again(failing:
     spent = sum(done.level for done in trials.done)
     assert spent + level * lost == 6 * failing.module.LEVELS
     assert failing.said[-1].endswith(f", {lost} failed")
+    assert trials.done[-1].spent == 6.0, "what failed is paid for"
     assert max(done.elapsed for done in trials.done) > 0
     before, begun, ended = failing.events(), failing.begun(), [(done.number, done.elapsed > 0) for done in trials.done]
     assert len(set(begun)) == len(begun)
@@ -247,6 +248,7 @@ def test_a_search_on_shared_weights_survives_failures(tmp_path: Path) -> None:
     assert len(rows) == 20 - len(failed)
     assert said[-1].endswith(f"{len(failed)} failed")
     assert [row["number"] for row in rows] == [at for at, arch in enumerate(calls) if arch not in failed]
+    assert [row["spent"] for row in rows] == [row["number"] + 1 for row in rows], "what failed is paid for"
     again = search(odd)
     assert calls == failed, "what was found is in the cache; what failed is tried again"
     assert [(row["number"], row["error"]) for row in again] == [(row["number"], row["error"]) for row in rows]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hwnas.bench.folder import Row
 from hwnas.bench.panels import regrets
 from hwnas.spaces import Architecture
@@ -25,3 +27,14 @@ def test_a_stopped_sub_network_costs_its_share() -> None:
     places, found = regrets(runs, "time")
     assert (places[0], places[-1]) == (10.0, 40.0)
     assert found["MO-ASHA"][0, -1] == 0.0
+
+
+def test_what_failed_costs_its_evaluation() -> None:
+    """The third evaluation is the first that did not fail: one and two evaluations have found nothing."""
+    late = replace(row(2, 0.1, 5), spent=3.0)
+    places, found = regrets(
+        {"RS": [[row(number, 0.5, 10 + number) for number in range(3)]], "LS": [[late]]}, "evaluations"
+    )
+    assert places.tolist() == [1.0, 2.0, 3.0]
+    assert found["LS"][0, 2] == 0.0
+    assert found["LS"][0, 0] == found["LS"][0, 1] > found["RS"][0, 0]

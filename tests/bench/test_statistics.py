@@ -74,7 +74,7 @@ def test_average_ranks_over_bootstrap_samples() -> None:
 
 def test_curves_over_time_are_steps() -> None:
     values, times = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0])
-    assert at_times(values, times, np.array([1.0, 1.9, 2.0, 5.0])).tolist() == [1.0, 1.0, 2.0, 3.0]
+    assert at_times(values, times, np.array([0.9, 1.0, 1.9, 2.0, 5.0])).tolist() == [0.0, 1.0, 1.0, 2.0, 3.0]
     assert common_grid([times, np.array([2.0, 3.0])], points=3).tolist() == [2.0, 3.0, 4.0]
 
 

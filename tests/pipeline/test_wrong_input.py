@@ -53,7 +53,7 @@ def test_a_target_that_is_not_here(refused: Refused, tmp_path: Path) -> None:
 
 def test_a_space_that_is_too_large_is_refused_before_the_training(refused: Refused, tmp_path: Path) -> None:
     line = refused("run", tmp_path / "run", "--task", "docstrings", "--searcher", "exhaustive", "--evaluations", 100)
-    assert "--searcher exhaustive: the space small holds 110,592 networks, more than --evaluations 100" in line
+    assert "the space small, which holds 110,592 networks, more than the 100 evaluations" in line
     assert list(tmp_path.iterdir()) == []
 
 

@@ -37,7 +37,7 @@ def test_all_of_a_space_by_hand() -> None:
 
 
 def test_a_space_that_is_too_large_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"the space small holds 192 networks, more than --evaluations 100"):
+    with pytest.raises(UsageError, match=r"the space small, which holds 192 networks, more than the 100 evaluations"):
         make("exhaustive", Archive(get_space("small", DIMENSIONS), 2, 0), 100, 0)
     with pytest.raises(UsageError, match=r"holds about 10\^1\d networks"):
         make("exhaustive", Archive(get_space("large", DIMENSIONS), 2, 0), 100, 0)

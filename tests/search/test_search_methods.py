@@ -171,5 +171,5 @@ def test_exhaustive_search_goes_through_a_small_space_and_refuses_a_large_one() 
     assert set(found) == set(everything(space()))
     assert len(found) == space().size == 256
     assert searcher.ask() is None
-    with pytest.raises(UsageError, match="holds 256 networks, more than --evaluations 255"):
+    with pytest.raises(UsageError, match="holds 256 networks, more than the 255 evaluations"):
         get_searcher("exhaustive", space(), objectives=2, evaluations=255, seed=0)

@@ -49,8 +49,11 @@ for name in sys.argv[3:]:
     (folder / name / (rank + ".json")).write_text(json.dumps(said))
 """
 
-# one sub-network in a step, which leaves most parameters without a gradient
-RANDOM: dict[str, Any] = {"dropout": 0.1, "options": {"strategy": "random", "max_steps": 24, "accumulate": 2}}
+# one sub-network in a step, which leaves most parameters without a gradient; 3 steps an epoch
+RANDOM: dict[str, Any] = {
+    "dropout": 0.1,
+    "options": {"strategy": "random", "max_steps": 24, "batch_size": 4, "accumulate": 2},
+}
 RUNS: dict[str, dict[str, Any]] = {
     # both ends in every step: nothing is drawn, so that one process can be compared
     "ends": {"dropout": 0.0, "options": {"strategy": "full", "k": 0, "max_steps": 4}},
@@ -118,7 +121,7 @@ def test_two_processes_end_with_the_same_weights_killed_or_not(
 
     # Killed, and started again: the same losses from the checkpoint on, and the same weights, bit for bit.
     checkpoints = tmp_path / "killed" / "checkpoints"
-    assert latest_checkpoint(checkpoints) == checkpoints / "checkpoint-20"
+    assert latest_checkpoint(checkpoints) == checkpoints / "checkpoint-20", "in the middle of an epoch"
     assert not (tmp_path / "killed" / "0.safetensors").exists()
     code, said = launch(tmp_path, -1, "killed")
     assert code == 0, said
