@@ -59,6 +59,10 @@ app.add_typer(table.table_app, name="table")
 app.add_typer(bench.bench_app, name="bench")
 
 
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
 def main() -> None:
     """Entry point of the `hwnas` program."""
     try:
@@ -69,5 +73,13 @@ def main() -> None:
         err.print(f"error: {error}", style="bold red", markup=False, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
-        err.print("interrupted: run the same command again to go on from here.", style="yellow")
-        sys.exit(130)
+        _say_interrupted()
+        sys.exit(_INTERRUPTED)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # Typer makes that of Ctrl-C itself
+            _say_interrupted()
+        raise
+
+
+def _say_interrupted() -> None:
+    err.print("interrupted: run the same command again to go on from here.", style="yellow")

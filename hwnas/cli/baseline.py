@@ -8,7 +8,7 @@ import typer
 
 from hwnas.cli import options
 from hwnas.cli.console import out, print_json
-from hwnas.cli.prepare import device_setting, quiet, run_folder
+from hwnas.cli.prepare import begun_run, device_setting, quiet
 from hwnas.cli.progress import reporter
 
 
@@ -21,7 +21,7 @@ def baseline(
             show_default=False,
         ),
     ],
-    run: options.Run = None,
+    run: options.BegunRun = None,
     target: options.TargetName = "cpu",
     runtime: Annotated[
         str | None,
@@ -56,7 +56,7 @@ def baseline(
 
     precision, served_by = choose(name, runtime)
     setting = device_setting(target, served_by, precision, batch, seq_len, threads, rounds)
-    folder = run_folder(run)
+    folder = begun_run(run)
     folder.spec()
     quiet()
     with LatencyTable(table or default_table_path()) as rows, reporter() as report:

@@ -9,13 +9,13 @@ import typer
 
 from hwnas.cli import options
 from hwnas.cli.console import out, print_json
-from hwnas.cli.prepare import quiet, run_folder
+from hwnas.cli.prepare import begun_run, quiet
 from hwnas.cli.progress import reporter
 from hwnas.errors import UsageError
 
 
 def build(
-    run: options.Run = None,
+    run: options.BegunRun = None,
     pick: Annotated[
         str | None,
         typer.Option(
@@ -82,7 +82,7 @@ def build(
 
     plan_build(get_target(target), precision, runtime=runtime)
     batches, lengths = _triple("--batch", batch), _triple("--seq-len", seq_len)
-    folder = run_folder(run)
+    folder = begun_run(run)
     name, found = find_front(folder, front)
     picks = found.pick(
         _indices(pick),

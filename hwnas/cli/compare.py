@@ -8,11 +8,11 @@ import typer
 
 from hwnas.cli import options
 from hwnas.cli.console import out, print_json
-from hwnas.cli.prepare import run_folder
+from hwnas.cli.prepare import begun_run
 
 
 def compare(
-    run: options.Run = None,
+    run: options.BegunRun = None,
     front: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,7 +36,7 @@ def compare(
     from hwnas.pipeline.compare import fronts_to_compare
     from hwnas.report.compare import compare_fronts
 
-    folder = run_folder(run)
+    folder = begun_run(run)
     fronts = fronts_to_compare(folder, front)
     found = compare_fronts(list(fronts.values()))
     file = folder.search / "fronts.png"

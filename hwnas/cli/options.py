@@ -20,6 +20,10 @@ Run = Annotated[
     Path | None,
     typer.Argument(help="Run folder. [default: runs/TASK]", show_default=False, metavar="[RUN]"),
 ]
+BegunRun = Annotated[
+    Path | None,
+    typer.Argument(help="Run folder. [default: the only one in runs]", show_default=False, metavar="[RUN]"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0)]
 
@@ -104,7 +108,12 @@ StrategyName = Annotated[
 ]
 Epochs = Annotated[float, option("--epochs", help="Passes over the training examples.", panel=_TRAIN)]
 MaxSteps = Annotated[int | None, option("--max-steps", help="Train so many steps instead.", panel=_TRAIN)]
-BatchSize = Annotated[int, option("--batch-size", help="Examples in a training step.", panel=_TRAIN)]
+BatchSize = Annotated[
+    int,
+    option(
+        "--batch-size", help="Examples in a batch; a step has one from each process, or --accumulate.", panel=_TRAIN
+    ),
+]
 LearningRate = Annotated[
     float | None,
     option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,25 @@ def run_folder(path: Path | None, task: str = "docstrings") -> RunFolder:
     from hwnas.pipeline.folder import RunFolder
 
     return RunFolder(path if path is not None else Path("runs") / task)
+
+
+def run_to_read(run: Path | None, model: str | None, task: str) -> RunFolder:
+    """The run that a command looks at: none, a folder that cannot be, where a model was named and no run."""
+    return run_folder(Path(os.devnull) if run is None and model is not None else run, task)
+
+
+def begun_run(path: Path | None) -> RunFolder:
+    """The run that a command goes on with; by default the only one in `runs`.
+
+    Raises:
+        UsageError: There are several.
+    """
+    if path is not None:
+        return run_folder(path)
+    found = sorted(file.parent for file in Path("runs").glob("*/run.json"))
+    if len(found) > 1:
+        raise UsageError(f"there are {len(found)} runs: {', '.join(map(str, found))}; say which one.")
+    return run_folder(found[0] if found else None)
 
 
 def run_spec(
@@ -49,8 +69,12 @@ def run_spec(
     from hwnas.tasks import task_names
     from hwnas.training.train import TrainOptions
 
-    if train_file is None and test_file is not None:
-        raise UsageError("--test-file needs --train-file.")
+    own = {"--test-file": test_file, "--text-pair": text_pair, "--kind": kind, "--labels": labels}
+    own |= {"--text": text != "text" or None, "--label": label != "label" or None}
+    if train_file is None and (given := next((name for name, value in own.items() if value is not None), None)):
+        raise UsageError(f"{given} needs --train-file.")
+    if train_file is not None and data_dir is not None:
+        raise UsageError("--data-dir has the data of GLUE tasks; leave it out with --train-file.")
     if train_file is not None and task in task_names():
         if task != "docstrings":
             raise UsageError(f"--task {task} names a task with its own data; leave it out with --train-file.")

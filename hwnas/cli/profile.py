@@ -9,7 +9,7 @@ import typer
 
 from hwnas.cli import options
 from hwnas.cli.console import out, print_json
-from hwnas.cli.prepare import device_setting, quiet, run_folder
+from hwnas.cli.prepare import device_setting, quiet, run_to_read
 from hwnas.cli.progress import Report, reporter
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ Picture = Annotated[
     Path | None,
     typer.Option(
         "--picture",
-        help="File of the picture of latency against heads, units and layers. [default: RUN/profile/SETTING.png]",
+        help="File of the picture of latency against heads, units and layers. [default: RUN/profile/SETTING.png, or "
+        "profile-MODEL/SETTING.png]",
         show_default=False,
         rich_help_panel=_PANEL,
     ),
@@ -101,7 +102,7 @@ def profile(
         get_target(target)
     setting = None if estimate else device_setting(target, runtime, precision, batch, seq_len, threads, rounds)
     quiet()
-    folder = run_folder(run, task)
+    folder = run_to_read(run, model, task)
     config = config_of(folder, required=run is not None, model=model, task=task, data_dir=data_dir)
     if setting is None:
         _estimate(config, target, precision, batch, seq_len, table, as_json)
@@ -122,7 +123,10 @@ def profile(
             remeasure=remeasure,
             observer=observer(report),
         )
-        drawn = draw_profile(config, setting, rows, result, picture or folder.profile_picture(setting))
+        place = folder.profile_picture(setting)
+        if run is None and model is not None:
+            place = Path(f"profile-{Path(model).name}") / place.name
+        drawn = draw_profile(config, setting, rows, result, picture or place)
     if as_json:
         print_json({**result.to_json(), "picture": str(drawn)})
     else:

@@ -80,7 +80,9 @@ def run(
     smoke: Annotated[
         bool,
         typer.Option(
-            "--smoke", help="A tiny budget that shows that every station works; its numbers mean nothing else."
+            "--smoke",
+            help="A tiny budget of its own, whatever else was asked for, that shows that every station works; its "
+            "numbers mean nothing else.",
         ),
     ] = False,
     seed: options.Seed = 0,

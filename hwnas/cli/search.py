@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hwnas.cli import options
 from hwnas.cli import search_options as own
 from hwnas.cli.console import out, print_json
-from hwnas.cli.prepare import quiet, run_folder
+from hwnas.cli.prepare import begun_run, quiet
 from hwnas.cli.progress import reporter
 from hwnas.cli.space_choice import MEASURED
 from hwnas.errors import TableError, UsageError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def search(
-    run: options.Run = None,
+    run: options.BegunRun = None,
     objective: own.Objectives = None,
     searcher: options.SearcherName = "random_search",
     evaluations: options.Evaluations = 100,
@@ -76,7 +76,7 @@ def search(
     if compare and len(requests) < 2:
         raise UsageError("--compare: expected two or more --target; `hwnas compare` compares fronts that are there.")
     shape = Shape(batch, seq_len, threads, TimingProtocol.of_rounds(rounds))
-    folder = run_folder(run)
+    folder = begun_run(run)
     find_settings(requests, shape, folder, None, estimate=estimate)  # what can be refused is, before anything is made
     choice = SearchOptions(
         objective=tuple(objective or ["latency"]), searcher=searcher, evaluations=evaluations, examples=examples,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 
 from hwnas.cli import bounds, options
 from hwnas.cli.console import out, print_json
-from hwnas.cli.prepare import device_setting, quiet, run_folder
+from hwnas.cli.prepare import device_setting, quiet, run_to_read
 from hwnas.cli.space_choice import MEASURED, predictor_of, steps_of
 from hwnas.errors import UsageError
 
@@ -102,8 +101,7 @@ def space(
     wanted = None if budgets is None else bounds.wanted(budgets, min_budget, max_budget, cost, score)
     timed = latency or (wanted is not None and cost == "latency")
     on_device = timed or align == MEASURED
-    # A model that was named is not to be replaced by that of a run that was not: then no folder counts.
-    folder = run_folder(Path(os.devnull) if run is None and model is not None else run, task)
+    folder = run_to_read(run, model, task)
     if not folder.exists() and run is None and not on_device and wanted is None:
         config = load_config(model)
     else:

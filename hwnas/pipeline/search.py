@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -319,9 +320,12 @@ def _for_devices(options: SearchOptions, devices: Sequence[Device]) -> SearchOpt
 
 
 def _narrowed(space: Space, align: tuple[int, int] | None) -> Space:
-    """A space in steps."""
-    if align is None or align == space.align:
+    """A space in steps, which are multiples of its own: the super-network was trained in no others."""
+    if align is None:
+        return space
+    heads, units = (math.lcm(own, wanted) for own, wanted in zip(space.align, align, strict=True))
+    if (heads, units) == space.align:
         return space
     if space.name == BoundedSpace.name:
         raise UsageError("--align: the bounded space of this run has steps of its own; leave --align out.")
-    return get_space(space.name, space.dimensions, min_layers=space.min_layers, align=align)
+    return get_space(space.name, space.dimensions, min_layers=space.min_layers, align=(heads, units))

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[Any, ...]]:
                 rows = _json_lines(path, stream, columns)
             else:
                 rows = _separated(path, stream, columns, "\t" if suffix.startswith(".tsv") else ",")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as reason:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as reason:
         raise DataError(f"{path}: cannot be read ({_one_line(reason)}); expected {suffix[1:]} in UTF-8.") from reason
     if not rows:
         raise DataError(f"{path}: holds no rows.")
@@ -53,7 +54,18 @@ def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[Any, ...]]:
 
 
 def _separated(path: Path, stream: Any, columns: Sequence[str], delimiter: str) -> list[tuple[Any, ...]]:
-    reader = csv.reader(stream, delimiter=delimiter)
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(stream, delimiter=delimiter, strict=True)
+    try:
+        return _records(path, reader, columns, delimiter)
+    except csv.Error as reason:
+        raise DataError(
+            f"{path}: line {reader.line_num} cannot be read ({_one_line(reason)}); write a text that has quotes in "
+            "quotes, and each quote in it twice."
+        ) from reason
+
+
+def _records(path: Path, reader: Any, columns: Sequence[str], delimiter: str) -> list[tuple[Any, ...]]:
     header = next(reader, None)
     if header is None:
         raise DataError(f"{path}: is empty; expected a header row.")

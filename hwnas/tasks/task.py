@@ -110,7 +110,7 @@ def split_off(
     """
     groups: dict[object, list[int]] = {}
     for index, example in enumerate(examples):
-        groups.setdefault(_same_text(example) if grouped else index, []).append(index)
+        groups.setdefault(same_text(example) if grouped else index, []).append(index)
     strata: dict[object, list[list[int]]] = {}
     for members in groups.values():
         strata.setdefault(examples[members[0]].label if stratified else None, []).append(members)
@@ -145,7 +145,8 @@ def limited(
     return tuple(examples[index] for index in np.sort(rng.permutation(len(examples))[:limit]))
 
 
-def _same_text(example: Example) -> tuple[str, str]:
+def same_text(example: Example) -> tuple[str, str]:
+    """What two examples with the same texts share, letter case and spacing aside."""
     return " ".join(example.text.lower().split()), " ".join((example.text_pair or "").lower().split())
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from hwnas.errors import DataError, UsageError
 from hwnas.tasks.files import read_columns
-from hwnas.tasks.task import TEST_SHARE, VALIDATION_SHARE, Example, Kind, TaskData, limited, split_off
+from hwnas.tasks.task import TEST_SHARE, VALIDATION_SHARE, Example, Kind, TaskData, limited, same_text, split_off
 
 MOST_NUMBERS = 50
 """More different whole numbers than this in a label column: the user has to say what they are."""
@@ -82,6 +82,13 @@ def load_user_task(
     if test_rows is not None and test_file is not None:
         test = _examples(Path(test_file), test_rows, label, names, given=labels is not None)
         origin = f"{train_file.name} split 70/30 with seed {seed}; test: {Path(test_file).name}"
+        held = {same_text(example) for example in test}
+        kept = tuple(example for example in examples if same_text(example) not in held)
+        if not kept:
+            raise DataError(f"{train_file}: all its texts are in {test_file} too; nothing is left to train on.")
+        if left_out := len(examples) - len(kept):
+            origin += f", whose texts are left out of the former ({left_out} rows)"
+        examples = kept
     else:
         examples, test = _split(train_file, examples, TEST_SHARE, rng, kind)
         origin = f"{train_file.name}: 20% held out as test, the rest split 70/30, with seed {seed}"
@@ -109,6 +116,8 @@ def _read(path: Path, columns: list[str]) -> list[Row]:
         for column, content in zip(columns[:-1], values[:-1], strict=True):
             if not isinstance(content, str):
                 raise DataError(f"{path}: row {number}, column {column!r} holds {_shown(content)}; expected text.")
+            if any("\ud800" <= letter <= "\udfff" for letter in content):
+                raise DataError(f"{path}: row {number}, column {column!r} holds half a character, a lone surrogate.")
         if not first.strip():
             raise DataError(f"{path}: row {number} has an empty {columns[0]!r}.")
         if isinstance(value, str):
@@ -143,6 +152,9 @@ def _class_names(path: Path, column: str, rows: list[Row]) -> tuple[str, ...]:
     if len(names) < 2:
         raise DataError(f"{path}: column {column!r} holds one class only, {names.pop()!r}; expected two or more.")
     numbers = {name: _number(name) for name in names}
+    if [name.lower() for name, number in numbers.items() if number is None] == ["nan"]:
+        row = next(row for row, (_, _, value) in enumerate(rows, start=1) if _number(value) is None)
+        raise DataError(f"{path}: row {row} has no label in column {column!r}, but nan; remove it or fill it in.")
     return tuple(sorted(names, key=lambda name: (numbers[name] is None, numbers[name] or 0.0, name)))
 
 

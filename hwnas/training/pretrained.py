@@ -34,6 +34,8 @@ def model_source(name: str | None) -> str:
 def load_config(name: str | None) -> Any:
     """The Hugging Face configuration of a model, checked to be of a family that has an adapter.
 
+    A decoder gets a padding token if it has none, since it could classify no batch without, and no cache.
+
     Raises:
         ModelError: It cannot be found or read.
         UnsupportedModelError: Its family has no adapter.
@@ -43,9 +45,13 @@ def load_config(name: str | None) -> Any:
     source = model_source(name)
     try:
         config = AutoConfig.from_pretrained(source)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # damaged files raise whatever their parser raises
         raise ModelError(_unreadable(source, error)) from error
-    get_family(config)
+    if get_family(config).decoder:
+        config.use_cache = False
+        if config.pad_token_id is None:  # the tokenizer's takes its place when it is loaded
+            end = config.eos_token_id
+            config.pad_token_id = (end[0] if isinstance(end, list) else end) or 0
     return config
 
 

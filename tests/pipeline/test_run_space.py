@@ -16,6 +16,7 @@ from hwnas.importance import Scores
 from hwnas.latency.predictor import Predictor
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.profile import spaces_of
+from hwnas.pipeline.search import _narrowed
 from hwnas.pipeline.space import Budgets, bounds_from, read_bounds, training_scores
 from hwnas.pipeline.spec import DataSpec, RunSpec
 from hwnas.pipeline.train import load_supernet, train_run
@@ -56,6 +57,10 @@ def test_aligned_widths(call: Call, training: list[str], tmp_path: Path) -> None
     for arch in [space.sample(rng) for _ in range(40)]:
         assert set(arch.head_counts) <= {0, 2, 4}
         assert set(arch.unit_counts) <= {0, 8, 16, 20}
+    # A search narrows it: the super-network was trained in no other widths.
+    assert all(_narrowed(space, align) is space for align in (None, (1, 1), (2, 4)))
+    assert _narrowed(space, (4, 1)).align == (4, 8)
+    assert _narrowed(space, (1, 12)).align == (2, 24)
     assert json.loads(call(*words, "--align", "2,8")[1])["reused"]
     code, out, err = call(*words)
     assert (code, out, err.count("\n")) == (2, "", 1)

@@ -57,6 +57,38 @@ def test_a_space_that_is_too_large_is_refused_before_the_training(refused: Refus
     assert list(tmp_path.iterdir()) == []
 
 
+def test_options_of_a_file_that_is_not_given(refused: Refused, tmp_path: Path, tiny_csv: Path) -> None:
+    assert "--text needs --train-file" in refused("train", tmp_path / "run", "--text", "review")
+    assert "--kind needs --train-file" in refused("run", tmp_path / "run", "--kind", "regression")
+    words = ["--train-file", tiny_csv, "--data-dir", tmp_path]
+    assert "--data-dir has the data of GLUE tasks" in refused("train", tmp_path / "run", *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_of_several_runs_has_to_be_named(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "runs/docstrings is no run folder" in refused("search")
+    for name in ("sst2", "rte"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.json").write_text("{}")
+        said = "runs/sst2/run.json is damaged" if name == "sst2" else "there are 2 runs: runs/rte, runs/sst2; say which"
+        assert said in refused("build", "--max-latency", 5)
+
+
+def test_ctrl_c_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hwnas.cli.search.begun_run", interrupt)
+    monkeypatch.setattr(sys, "argv", ["hwnas", "search", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "interrupted: run the same command again to go on from here.\n"
+
+
 def test_unknown_task(refused: Refused, tmp_path: Path) -> None:
     line = refused("train", tmp_path / "run", "--task", "sst3")
     assert "unknown task 'sst3'; did you mean 'sst2'?" in line

@@ -91,8 +91,15 @@ def test_test_file_and_pairs(tmp_path: Path) -> None:
     assert task.has_pairs
     assert task.label_names == ("False", "True")
     assert [example.text_pair for example in task.test] == [f"answer {index}" for index in range(5)]
-    assert (len(task.train), len(task.validation)) == (14, 6)
-    assert task.source == "train.jsonl split 70/30 with seed 0; test: test.jsonl"
+    assert len(task.train) + len(task.validation) == 15
+    assert not {example.text for example in (*task.train, *task.validation)} & {example.text for example in task.test}
+    source = "train.jsonl split 70/30 with seed 0; test: test.jsonl"
+    assert task.source == f"{source}, whose texts are left out of the former (5 rows)"
+    other = write(tmp_path / "other.jsonl", [{"q": "another", "a": "answer", "ok": True}])
+    task = load(train, test_file=other, text="q", text_pair="a", label="ok")
+    assert (len(task.train), len(task.validation), task.source) == (14, 6, source.replace("test.jsonl", "other.jsonl"))
+    same = {"test_file": train, "text": "q", "text_pair": "a", "label": "ok"}
+    assert "nothing is left to train on" in message(train, **same)
 
 
 def test_label_order_is_numeric_or_as_given(tmp_path: Path) -> None:
@@ -166,6 +173,14 @@ def test_one_class(tmp_path: Path) -> None:
         ("d.csv", b"body,kind\na,\n", "row 1 has no label"),
         ("d.csv", b"body,kind\n ,ham\n", "row 1 has an empty 'body'"),
         ("d.csv", b"body,kind\na,ham\nb,spam\n", "cannot be split"),
+        (
+            "d.csv",
+            b'kind,body\n1,good\n0,bad\n1,"Great film\n0,awful\n',
+            "line 5 cannot be read .unexpected end",
+        ),
+        ("d.tsv", b'body\tkind\n"Great film\t1\nawful\t0\n"Loved" it\t1\n', "write a text that has quotes in quotes"),
+        ("d.csv", b"body,kind\na,0\nb,1\nc,nan\n", "row 3 has no label in column 'kind', but nan"),
+        ("d.jsonl", b'{"body": "nice \\ud83d", "kind": "a"}\n', "row 1, column 'body' holds half a character"),
         ("d.parquet", b"nothing of the kind", "cannot be read as Parquet"),
         ("d.xlsx", b"x", "unknown kind of file"),
     ],
@@ -193,6 +208,14 @@ def test_options_that_contradict_each_other(tmp_path: Path) -> None:
     assert "leave them out" in message(path, UsageError, kind="regression", labels=["a", "b"])
     assert "two or more different names" in message(path, UsageError, labels=["ham", "ham"])
     assert "expected classification or regression" in message(path, UsageError, kind="ranking")
+
+
+def test_a_long_text_and_a_class_called_nan(tmp_path: Path) -> None:
+    """More than a CSV reader takes by itself; and Min Nan, by its code among languages."""
+    rows = [{"body": f"{index} " + "long " * 40_000, "kind": ("nan", "deu")[index % 2]} for index in range(10)]
+    task = load(write(tmp_path / "d.csv", rows))
+    assert task.label_names == ("deu", "nan")
+    assert max(len(example.text) for example in task.train) > 200_000
 
 
 def test_byte_order_mark(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ import torch
 from transformers import BertModel, BertTokenizerFast
 
 from hwnas.errors import ModelError, UsageError
+from hwnas.latency.networks import build_random
+from hwnas.spaces import Architecture
 from hwnas.tasks import encode
 from hwnas.tasks.task import Example
 from hwnas.training.distil import load_teacher
-from hwnas.training.pretrained import load_pretrained
+from hwnas.training.pretrained import load_config, load_pretrained
 
 
 def load(folder: Path) -> tuple[Any, Any]:
@@ -91,3 +93,14 @@ def test_a_decoder_that_teaches_finds_the_last_token(tiny: Callable[..., Any], t
         both = teacher(input_ids=tokens, attention_mask=mask).logits
         alone = teacher(input_ids=tokens[:1, :3], attention_mask=mask[:1, :3]).logits
     torch.testing.assert_close(both[:1], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_decoder_without_a_padding_token_can_be_exported(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    """The configuration alone is what a profile has."""
+    tiny("qwen2", pad_token_id=None, eos_token_id=[7, 8]).config.save_pretrained(tmp_path)
+    config = load_config(str(tmp_path))
+    assert (config.pad_token_id, config.use_cache) == (7, False)
+    logits = build_random(config, Architecture((4, 0, 0), (4, 0, 0)))(
+        input_ids=torch.ones(2, 5, dtype=torch.long)
+    ).logits
+    assert logits.shape == (2, 3)
