@@ -105,7 +105,7 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
 
 def show(rows: Sequence[dict[str, str]]) -> None:
     """A table for each task, setting and side, and the differences to the order that the model came in."""
-    console = Console(width=150)
+    console = Console(width=190)
     for group in by_setting(rows).values():
         cells: dict[tuple[str, str, str, float], dict[str, float]] = {}
         for row in group:
