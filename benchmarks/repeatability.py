@@ -28,8 +28,9 @@ from rich.table import Table
 
 from hwnas.cli.progress import reporter
 from hwnas.latency.design import choose_design
+from hwnas.latency.keys import network_key
 from hwnas.latency.measure import Wanted, measure_networks
-from hwnas.latency.records import Measured, Setting, network_key
+from hwnas.latency.records import Measured, Setting
 from hwnas.latency.table import LatencyTable
 from hwnas.models import get_family
 from hwnas.profilers import Failure

@@ -90,6 +90,8 @@ class RawTiming:
         level_error: Half the 95% interval of what calm is, relative; it is the same for all networks of a session.
         enqueues: For each of `rounds` the median seconds that the host took to enqueue a run on the GPU; empty where
             the runner does not say.
+        slowed: For each of `rounds` whether heat or the hardware slowed a GPU; empty where nobody says.
+        low_clock: For each of `rounds` whether a GPU's clock was low; empty where nobody says.
         runs: Runs in a block.
         discarded: Rounds that were left out because the device was disturbed.
         warmup_runs: Runs before the first timed one.
@@ -109,6 +111,8 @@ class RawTiming:
     effects: list[float] = field(default_factory=list)
     level_error: float = 0.0
     enqueues: list[float] = field(default_factory=list)
+    slowed: list[bool] = field(default_factory=list)
+    low_clock: list[bool] = field(default_factory=list)
     runs: int = 0
     discarded: int = 0
     warmup_runs: int = 0

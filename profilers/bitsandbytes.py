@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hwnas.profilers.base import Runner, Workload
 from hwnas.profilers.library import check_workload, load
 from hwnas.profilers.modules import opened
+from hwnas.profilers.torch import torch_version
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,10 +42,8 @@ class BitsAndBytes:
     purpose = "8-bit and 4-bit weights in PyTorch"
 
     def version(self) -> str:
-        """See `Profiler.version`; PyTorch's is in it, because most of a run is PyTorch's."""
-        import torch
-
-        return f"{_module().__version__} torch {torch.__version__}"
+        """See `Profiler.version`; those of PyTorch and Transformers are in it, because most of a run is theirs."""
+        return f"{_module().__version__} torch {torch_version()}"
 
     @contextmanager
     def open(self, path: Path, workload: Workload) -> Iterator[Runner]:

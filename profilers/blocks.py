@@ -154,6 +154,8 @@ def _joined(timings: Sequence[RawTiming]) -> RawTiming:
         calm=[calm for timing in timings for calm in timing.calm],
         sessions=[count for timing in timings for count in timing.sessions],
         enqueues=[seconds for timing in timings for seconds in timing.enqueues],
+        slowed=[slowed for timing in timings for slowed in timing.slowed],
+        low_clock=[low for timing in timings for low in timing.low_clock],
         runs=min(timing.runs for timing in timings),
         warmup_runs=sum(timing.warmup_runs for timing in timings),
         flags=tuple(dict.fromkeys(flag for timing in timings for flag in timing.flags)),
@@ -203,12 +205,16 @@ def _leave_out(timing: RawTiming, protocol: TimingProtocol, probed: bool) -> Non
     timing.rounds = calm_blocks(timing.rounds, kept)
     timing.effects = slowed
     timing.enqueues = [seconds for seconds, counts in zip(timing.enqueues, kept, strict=False) if counts]
+    timing.slowed = [slowed for slowed, counts in zip(timing.slowed, kept, strict=False) if counts]
+    timing.low_clock = [low for low, counts in zip(timing.low_clock, kept, strict=False) if counts]
     timing.discarded = made - len(timing.rounds)
 
 
 def _flags(timing: RawTiming, protocol: TimingProtocol, ended: str) -> tuple[str, ...]:
     wide = summarise(timing.rounds, timing.sessions, timing.effects, timing.level_error).half_width > protocol.target
     found = {
+        "throttled": any(timing.slowed),
+        "clock_low": 2 * sum(timing.low_clock) > len(timing.low_clock),
         "few_runs": timing.runs < protocol.runs,
         "ci_not_met": wide,
         "timeout": ended == "budget",

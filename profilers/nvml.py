@@ -7,7 +7,7 @@ decodes or judges what NVML says is a function of plain numbers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -69,25 +69,17 @@ def slowness(sample: GpuSample, default_mhz: int | None) -> float:
 
 def is_calm(sample: GpuSample, default_mhz: int | None) -> bool:
     """Whether a block before this sample counts: the clock is not low, and neither heat nor hardware slows it."""
-    return slowness(sample, default_mhz) <= 1 / CLOCK_LOW and not SLOWED.intersection(sample.reasons)
+    return not is_clock_low(sample, default_mhz) and not is_slowed(sample)
 
 
-def gpu_flags(samples: Iterable[GpuSample], default_mhz: int | None, others: Iterable[int]) -> tuple[str, ...]:
-    """Flags of a row from the samples after the blocks that count.
+def is_clock_low(sample: GpuSample, default_mhz: int | None) -> bool:
+    """Whether the clock is under `CLOCK_LOW` of the default one; no where either is unknown."""
+    return slowness(sample, default_mhz) > 1 / CLOCK_LOW
 
-    Args:
-        samples: One for each block.
-        default_mhz: The clock that the board is meant to have.
-        others: Other processes that computed on it.
-    """
-    seen = list(samples)
-    clock = spread(sample.sm_mhz for sample in seen)
-    found = {
-        "throttled": any(SLOWED.intersection(sample.reasons) for sample in seen),
-        "clock_low": bool(clock and default_mhz and clock["median"] < CLOCK_LOW * default_mhz),
-        "shared_gpu": any(True for _ in others),
-    }
-    return tuple(name for name, present in found.items() if present)
+
+def is_slowed(sample: GpuSample) -> bool:
+    """Whether heat or the hardware slows the device."""
+    return not SLOWED.isdisjoint(sample.reasons)
 
 
 def other_processes(before: frozenset[int], first: frozenset[int], now: frozenset[int], own: int) -> frozenset[int]:
@@ -172,6 +164,16 @@ class Gpu:
         listed = self._ask(lambda: self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle))
         return frozenset(int(process.pid) for process in listed or ())
 
+    def facts(self) -> tuple[str, tuple[int, int]] | None:
+        """Name and compute capability of the device; None where NVML does not say."""
+        nvml, handle = self._nvml, self._handle
+        name = self._ask(lambda: nvml.nvmlDeviceGetName(handle))
+        capability = self._ask(lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle))
+        if name is None or capability is None:
+            return None
+        # Older versions of the package return bytes.
+        return name.decode() if isinstance(name, bytes) else str(name), (int(capability[0]), int(capability[1]))
+
     def energy_joules(self) -> float | None:
         """Energy since the driver was loaded; None on boards that do not count it (before Volta)."""
         millijoules = self._ask(lambda: self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
@@ -243,12 +245,19 @@ class GpuMonitor:
         """See `Monitor.calm`."""
         return [is_calm(sample, self._gpu.default_mhz) for sample in self._samples[key]]
 
-    def flags(self, key: str, counted: Sequence[bool]) -> tuple[str, ...]:
-        """See `Monitor.flags`."""
+    def slowed(self, key: str) -> list[bool]:
+        """See `Monitor.slowed`."""
+        return [is_slowed(sample) for sample in self._samples[key]]
+
+    def low_clock(self, key: str) -> list[bool]:
+        """See `Monitor.low_clock`."""
+        return [is_clock_low(sample, self._gpu.default_mhz) for sample in self._samples[key]]
+
+    def flags(self, key: str) -> tuple[str, ...]:
+        """See `Monitor.flags`: other processes that compute on the device, or take the processors."""
         share = self._usages[key].others_share
-        contended = ("contended",) if share is not None and share > CONTENDED_SHARE else ()
-        samples = [sample for sample, counts in zip(self._samples[key], counted, strict=True) if counts]
-        return gpu_flags(samples, self._gpu.default_mhz, self._others) + contended
+        found = {"shared_gpu": bool(self._others), "contended": share is not None and share > CONTENDED_SHARE}
+        return tuple(name for name, present in found.items() if present)
 
     def summary(self, key: str) -> dict[str, Any]:
         """See `Monitor.summary`."""

@@ -23,7 +23,7 @@ import numpy as np
 
 from hwnas.errors import UsageError
 from hwnas.profilers.base import Failure, RawTiming, Runner, Seconds, no_collection
-from hwnas.profilers.blocks import add_states, calm_blocks, counted, finish_timing
+from hwnas.profilers.blocks import add_states, calm_blocks, finish_timing
 from hwnas.profilers.memory import explain
 from hwnas.profilers.summary import P99_RUNS, Statistics, median_interval, round_medians, summarise
 from hwnas.profilers.telemetry import CpuMonitor, Monitor, clock_mhz, load_average
@@ -239,7 +239,8 @@ def time_networks(
         if isinstance(result, RawTiming):
             result.probes, result.calm, result.runs = watcher.slowness(key), watcher.calm(key), planned[key]
             result.sessions = [len(result.rounds)]
-            result.flags += watcher.flags(key, counted(result, protocol))
+            result.slowed, result.low_clock = watcher.slowed(key), watcher.low_clock(key)
+            result.flags += watcher.flags(key)
             result.telemetry = {**watcher.summary(key), "ended_by": ended}
             if watcher.is_gpu:
                 result.energy_joules = _energy(runners[key], summarise(result.rounds).seconds, watcher)

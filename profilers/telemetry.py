@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -67,8 +67,14 @@ class Monitor(Protocol):
     def calm(self, key: str) -> list[bool]:
         """For each block whether the device was undisturbed."""
 
-    def flags(self, key: str, counted: Sequence[bool]) -> tuple[str, ...]:
-        """What speaks against the blocks of a network; `counted` says for each whether it stayed."""
+    def slowed(self, key: str) -> list[bool]:
+        """For each block whether heat or the hardware slowed the device."""
+
+    def low_clock(self, key: str) -> list[bool]:
+        """For each block whether the device's clock was low."""
+
+    def flags(self, key: str) -> tuple[str, ...]:
+        """What speaks against a network whichever of its blocks count."""
 
     def summary(self, key: str) -> dict[str, Any]:
         """The telemetry of a network, JSON types."""
@@ -126,7 +132,15 @@ class CpuMonitor:
         limit = float(np.quantile(every, 0.05)) * (1 + self._calm) if every else 0.0
         return [probe <= limit for probe in self._seen[key].probes]
 
-    def flags(self, key: str, counted: Sequence[bool]) -> tuple[str, ...]:
+    def slowed(self, key: str) -> list[bool]:
+        """See `Monitor.slowed`: a processor does not say."""
+        return [False] * len(self._seen[key].probes)
+
+    def low_clock(self, key: str) -> list[bool]:
+        """See `Monitor.low_clock`: a processor's clock is told by the probe."""
+        return [False] * len(self._seen[key].probes)
+
+    def flags(self, key: str) -> tuple[str, ...]:
         """See `Monitor.flags`: processor time is counted over all blocks."""
         share = self._seen[key].usage.others_share
         return ("contended",) if share is not None and share > CONTENDED_SHARE else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,20 @@ class Torch:
     purpose = "PyTorch without a compiler; also trains and extracts"
 
     def version(self) -> str:
-        """See `Profiler.version`."""
-        import torch
-
-        return str(torch.__version__)
+        """See `Profiler.version`; that of Transformers is in it, because a run is one of its modules' calls."""
+        return torch_version()
 
     def open(self, path: Path, workload: Workload) -> AbstractContextManager[Runner]:
         """See `Profiler.open`; the module is cast to the precision."""
         check_workload(self, workload)
         return opened(self.name, path, workload, lambda module, device: module.to(device, torch_type(workload)))
+
+
+def torch_version() -> str:
+    """Versions of PyTorch and of Transformers: `"2.13.0 transformers 5.23.0"`."""
+    import torch
+
+    return f"{torch.__version__} transformers {metadata.version('transformers')}"
 
 
 def torch_type(workload: Workload) -> Any:

@@ -13,7 +13,7 @@ from hwnas.errors import ProfilerError
 from hwnas.profilers.base import Runner, Workload, first_line
 from hwnas.profilers.library import check_workload
 from hwnas.profilers.modules import opened
-from hwnas.profilers.torch import torch_type
+from hwnas.profilers.torch import torch_type, torch_version
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,10 +42,8 @@ class TorchCompile:
     purpose = "PyTorch compiled by inductor; needs a C++ compiler on the processor, Triton on the GPU"
 
     def version(self) -> str:
-        """See `Profiler.version`."""
-        import torch
-
-        return str(torch.__version__)
+        """See `Profiler.version`; that of Transformers is in it, because a run is one of its modules' calls."""
+        return torch_version()
 
     @contextmanager
     def open(self, path: Path, workload: Workload) -> Iterator[Runner]:

@@ -2,11 +2,15 @@
 
 GPUs are found through NVML (package nvidia-ml-py, extra `nvidia`). No framework is imported and no CUDA context is
 made, so this is cheap and disturbs nothing that runs on the device.
+
+NVML goes by the bus, CUDA by itself puts the fastest GPU first. Once GPUs are found, CUDA is told to go by the bus
+too, in this process and those it starts, unless `CUDA_DEVICE_ORDER` is set; it is too late where CUDA runs already.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import subprocess
 import sys
@@ -115,6 +119,8 @@ def _gpus(processor: Device) -> tuple[list[Device], str | None]:
         return [], f"NVML cannot list the GPUs: {error}"
     finally:
         pynvml.nvmlShutdown()
+    if gpus:
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     return gpus, None if gpus else "NVML lists no GPU"
 
 

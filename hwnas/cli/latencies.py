@@ -136,7 +136,7 @@ def print_comparison(found: Comparison, first: str, second: str) -> None:
 def network_name(network: str) -> str:
     """A network's key for people: ``4 x (6 heads, 512 units)``; the key's start if it is of another form."""
     from hwnas.errors import HwnasError
-    from hwnas.latency.records import network_shape
+    from hwnas.latency.keys import network_shape
     from hwnas.spaces.architecture import Architecture
 
     try:

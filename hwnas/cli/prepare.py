@@ -69,7 +69,7 @@ def run_spec(
     from hwnas.tasks import task_names
     from hwnas.training.train import TrainOptions
 
-    own = {"--test-file": test_file, "--text-pair": text_pair, "--kind": kind, "--labels": labels}
+    own: dict[str, Any] = {"--test-file": test_file, "--text-pair": text_pair, "--kind": kind, "--labels": labels}
     own |= {"--text": text != "text" or None, "--label": label != "label" or None}
     if train_file is None and (given := next((name for name, value in own.items() if value is not None), None)):
         raise UsageError(f"{given} needs --train-file.")

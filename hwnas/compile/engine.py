@@ -148,7 +148,7 @@ def plan_build(target: Target, precision: str, *, runtime: str | None = None) ->
     Raises:
         UnsupportedBuildError: The runtime cannot serve this target or this precision.
         MissingExtraError: The runtime is not installed.
-        DeviceNotFoundError: `runtime="tensorrt"` on another device than the target.
+        DeviceNotFoundError: Full TensorRT would build on another device than the target.
         UnknownNameError: Unknown runtime.
     """
     if precision not in PRECISIONS:

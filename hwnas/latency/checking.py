@@ -20,7 +20,8 @@ import sqlalchemy as sa
 from hwnas.errors import TableError
 from hwnas.latency import schema
 from hwnas.latency.entries import KINDS, Entry, MeasuredEntry, identity, make_entry
-from hwnas.latency.records import Setting, canonical
+from hwnas.latency.keys import canonical, largest_sizes, split_model
+from hwnas.latency.records import Setting
 from hwnas.profilers.base import first_line
 
 FORMAT = 1
@@ -277,9 +278,12 @@ def _check_fit(values: Mapping[str, Any]) -> None:
         raise ValueError(f"model {values['model'][:60]!r} is not the key of a model")
     if not values["design"]:
         raise ValueError("design is empty, a fit stands on measured networks")
-    for network in (*values["design"], *values["holdout"]):
-        if _facts(network) != model:
-            raise ValueError("a network of the fit is not of its model")
+    shared, sizes = split_model(values["model"])
+    networks = [*values["design"], *values["holdout"]]
+    foreign = any(canonical(_facts(network)) != shared for network in networks)
+    beyond = sizes is not None and any(a > b for a, b in zip(largest_sizes(networks), sizes, strict=True))
+    if foreign or beyond:
+        raise ValueError("a network of the fit is not of its model")
 
 
 def _check_measured(entry: MeasuredEntry) -> None:

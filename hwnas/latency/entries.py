@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 
 from hwnas.latency import schema
+from hwnas.latency.keys import largest_sizes, split_model
 from hwnas.latency.records import Measured, Setting, check_types
 from hwnas.profilers.base import Failure
 
@@ -21,7 +22,7 @@ class Fit:
     """A fit that was made on rows of the table.
 
     Attributes:
-        model: `model_key` of the super-network.
+        model: `model_key` of the super-network; in older tables without its sizes.
         seed: Seed of design and holdout.
         design: Network keys of the rows fitted.
         holdout: Network keys of the rows it was judged on.
@@ -44,6 +45,17 @@ class Fit:
     def networks(self) -> frozenset[str]:
         """Network keys of all rows that it stands on."""
         return frozenset((*self.design, *self.holdout))
+
+    def is_of(self, model: str) -> bool:
+        """Whether it is a fit of this super-network, given by its `model_key`.
+
+        A fit of an older table does not say layers, heads and units: they are the most that its networks have, since
+        every design begins with the whole network.
+        """
+        if self.model == model:
+            return True
+        shared, sizes = split_model(model)
+        return sizes is not None and self.model == shared and largest_sizes(self.networks) == sizes
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -169,7 +169,9 @@ class Job:
         stage = part.stages[0]
         if stage is not None:
             self.report.begin(stage, min(part.before, part.total))
-        with ThreadPoolExecutor(1) as pool:  # memory does not mind what runs beside it; times do, and come later
+        # Memory does not mind what runs beside it; times do, and come later. Full TensorRT times kernels as it builds.
+        alone = self.artifact == "engine" and self.setting.runtime == "tensorrt"
+        with ThreadPoolExecutor(1) as pool:
             for number, (key, item) in enumerate(items.items()):
                 made = self._export(item, network_path(folder, key, self.artifact))
                 if isinstance(made, Failure):
@@ -178,6 +180,8 @@ class Job:
                     networks[key] = made
                     if self.memory and key not in weighed:
                         memory[key] = pool.submit(self._memory, made.path)
+                        if alone:
+                            wait([memory[key]])
                 if stage is not None:
                     done = min(part.before + number + 1, part.total)
                     self.report(stage, done, part.total, text=str(item.arch))
@@ -261,7 +265,7 @@ def _measured(timing: RawTiming, network: Network, peak: int | None) -> Measured
         date="",
         commit=None,
         hwnas_version=hwnas.__version__,
-        file_bytes=network.path.stat().st_size,
+        file_bytes=network.file_bytes,
         device_memory_bytes=timing.device_memory_bytes,
         energy_joules=timing.energy_joules,
         discarded=timing.discarded,

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import nn
 
 from hwnas.errors import ProfilerError, UsageError
 from hwnas.latency.events import Observer, Progress, Reporter
 from hwnas.latency.job import Calibration, Job, Part, Wanted
-from hwnas.latency.records import Measured, Setting, network_key
+from hwnas.latency.keys import network_key
+from hwnas.latency.records import Measured, Setting
 from hwnas.latency.setting import check_here, workload_of
 from hwnas.latency.table import LatencyTable
 from hwnas.models import get_family
 from hwnas.profilers import Failure, get_profiler
+from hwnas.profilers.memory import free_memory
 from hwnas.profilers.nvml import free_device_memory
 from hwnas.slicing.extract import build_extracted
 from hwnas.spaces.architecture import Architecture
@@ -187,7 +188,7 @@ def _capacity(config: Any, full: Architecture, setting: Setting, beside: Path | 
         module = build_extracted(config, full)
     whole = setting.precision not in ("fp16", "bf16") or get_profiler(setting.runtime).artifact == "module"
     size = sum(parameter.numel() for parameter in module.parameters()) * (4 if whole else 2)
-    memory = psutil.virtual_memory().available
+    memory = free_memory()
     if workload_of(setting, config).device == "gpu":
         free = free_device_memory()
         memory = memory if free is None else min(memory, free)

@@ -61,11 +61,13 @@ class Network:
         weight_bytes: Bytes of its weights in its precision; of an 8-bit ONNX file those inside it, scales included; of
             a module for bitsandbytes those it will take, see `hwnas.profilers.bitsandbytes.weight_bytes`.
         traced: Whether it was traced by itself rather than written into another one's graph.
+        file_bytes: Size of the file.
     """
 
     path: Path
     weight_bytes: int
     traced: bool
+    file_bytes: int
 
 
 class Exporter:
@@ -152,7 +154,7 @@ class Exporter:
         finally:
             unfinished.unlink(missing_ok=True)
             quantised.unlink(missing_ok=True)
-        return Network(path, size, traced)
+        return Network(path, size, traced, path.stat().st_size)
 
     def _float_bytes(self, module: nn.Module) -> int:
         return sum(parameter.numel() for parameter in module.parameters()) * _TYPES[self._float].itemsize
@@ -167,7 +169,7 @@ class Exporter:
         buffer = io.BytesIO()
         torch.save(module, buffer)
         write_file(path, buffer.getvalue())
-        return Network(path, size, traced=False)
+        return Network(path, size, traced=False, file_bytes=path.stat().st_size)
 
     def _export_float(self, arch: Architecture, path: Path, module: nn.Module) -> bool:
         """Write the float ONNX file; whether the network had to be traced by itself."""

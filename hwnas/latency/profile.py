@@ -15,9 +15,10 @@ from hwnas.latency.design import choose_design, choose_next, draw_holdout
 from hwnas.latency.events import Observer, ProfileEvent, Progress, Reporter
 from hwnas.latency.findings import HoldoutRow, ProfileReport
 from hwnas.latency.job import Wanted, now
+from hwnas.latency.keys import canonical, model_key, network_key, network_shape, shared_key
 from hwnas.latency.measure import measure, measure_networks
 from hwnas.latency.predictor import MIN_ROWS, Predictor
-from hwnas.latency.records import Measured, Setting, canonical, model_key, network_key, network_shape
+from hwnas.latency.records import Measured, Setting
 from hwnas.latency.setting import make_setting, say_others
 from hwnas.latency.table import Fit, LatencyTable
 from hwnas.models import get_family
@@ -251,6 +252,6 @@ def _errors(name: str, errors: Sequence[float]) -> dict[str, float | None]:
 
 
 def of_model(network: str, config: Any) -> bool:
-    """Whether a network is a sub-network of this super-network."""
+    """Whether a network is a sub-network of this super-network, or of one like it with other sizes."""
     facts = {name: value for name, value in json.loads(network).items() if name != "shape"}
-    return canonical(facts) == model_key(config)
+    return canonical(facts) == shared_key(config)

@@ -1,22 +1,21 @@
-"""What the latency table holds: the setting of a measurement, the measurement, and what was run.
+"""What the latency table holds: the setting of a measurement, and the measurement.
 
 Measured and predicted numbers are different types. Only measured ones are ever stored.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from hwnas.errors import TableError
-from hwnas.models import get_family
-from hwnas.spaces.architecture import Architecture
+from hwnas.latency.keys import canonical
 
 DOUBTS = frozenset({"throttled", "clock_low", "contended", "shared_gpu", "disturbed"})
 """Flags of rows that are measured again later."""
+
 
 _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "int": ((int, float), "a number"),
@@ -245,70 +244,6 @@ class PredictedMemory:
     def to_json(self) -> dict[str, Any]:
         """JSON types, with `kind` saying that it was predicted."""
         return {"kind": "predicted", **asdict(self)}
-
-
-def canonical(data: Any) -> str:
-    """One text for one JSON value: keys sorted, no spaces."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def model_key(config: Any) -> str:
-    """Canonical JSON of all that sub-networks of one super-network share and that their latency depends on.
-
-    Args:
-        config: A Hugging Face configuration.
-
-    Raises:
-        UnsupportedModelError: The family has no adapter.
-    """
-    return canonical(_model_facts(config))
-
-
-def network_key(config: Any, arch: Architecture) -> str:
-    """Canonical JSON of what is run: what `model_key` holds, and (heads, units) of the layers that remain.
-
-    Which heads, units and layers they are makes no difference, so architectures of one shape have one key.
-
-    Args:
-        config: Hugging Face configuration of the super-network.
-        arch: The sub-network.
-
-    Raises:
-        UnsupportedModelError: The family has no adapter.
-        UsageError: The architecture does not fit the configuration.
-    """
-    arch.check(get_family(config).dimensions(config))
-    return canonical({**_model_facts(config), "shape": [list(pair) for pair in arch.shape]})
-
-
-def network_shape(network: str) -> tuple[tuple[int, int], ...]:
-    """(heads, units) of the remaining layers from a network key; TableError if it is none."""
-    try:
-        return tuple((int(heads), int(units)) for heads, units in json.loads(network)["shape"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise TableError(f"not the key of a network: {network[:80]!r}; the table is damaged.") from error
-
-
-def _model_facts(config: Any) -> dict[str, Any]:
-    dimensions = get_family(config).dimensions(config)
-    facts = {
-        "model_type": str(config.model_type),
-        "hidden_size": dimensions.hidden_size,
-        "head_size": dimensions.head_size,
-        "vocabulary": int(config.vocab_size),
-        "labels": int(config.num_labels),
-        "activation": str(getattr(config, "hidden_act", None) or config.activation),
-        "positions": int(config.max_position_embeddings),
-        "segments": int(getattr(config, "type_vocab_size", 0) or 0),
-    }
-    # Only families that have them: the keys of the others stay what they were.
-    embedding = int(getattr(config, "embedding_size", None) or dimensions.hidden_size)
-    if embedding != dimensions.hidden_size:
-        facts["embedding_size"] = embedding
-    queries = int(getattr(config, "num_attention_heads", dimensions.heads))
-    if queries != dimensions.heads:
-        facts["queries_per_group"] = queries // dimensions.heads
-    return facts
 
 
 def _chosen(cls: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:

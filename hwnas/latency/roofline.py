@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwnas.errors import TableError, UnknownNameError, UnsupportedModelError, UsageError
-from hwnas.latency.records import model_key, network_shape
+from hwnas.latency.keys import model_key, network_shape
 from hwnas.models import get_family
 from hwnas.targets import Target
 

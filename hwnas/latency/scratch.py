@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,16 +21,18 @@ from hwnas.latency.networks import Network
 _NOTE = ".json"
 _SUFFIXES = {"onnx": ".onnx", "module": ".pt", "engine": ".engine"}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_LOCKS = (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what file systems without locks say
 _NOTHING = 2**20  # free bytes under which a disk counts as full
 
 
 @contextmanager
 def scratch_folder(beside: Path | None, about: str) -> Iterator[Path]:
-    """A folder for exported networks, removed when its work is done.
+    """A folder for exported networks that nobody else writes into meanwhile, removed when its work is done.
 
     Args:
-        beside: A table's file: the folder is made next to it and stays if the work is cut short. None for a temporary
-            folder, which does not stay.
+        beside: A table's file: the folder is made next to it and stays if the work is cut short. While another process
+            does the same work there, it is a second folder beside that one, which does not stay. None for a temporary
+            folder, which does not stay either.
         about: What the networks in it have in common; other work gets another folder.
     """
     if beside is None:
@@ -36,10 +40,48 @@ def scratch_folder(beside: Path | None, about: str) -> Iterator[Path]:
             yield Path(folder)
         return
     digest = hashlib.sha256(about.encode()).hexdigest()[:12]
-    place = beside.with_name(f"{beside.name}.networks-{digest}")
-    place.mkdir(parents=True, exist_ok=True)
-    yield place
-    shutil.rmtree(place, ignore_errors=True)
+    first = beside.with_name(f"{beside.name}.networks-{digest}")
+    others = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    place, held = next(
+        (place, held) for place in itertools.chain((first,), others) if (held := _hold(place)) is not None
+    )
+    done = False
+    try:
+        yield place
+        done = True
+    finally:
+        if done or place != first:
+            shutil.rmtree(place, ignore_errors=True)
+        os.close(held)
+    for left in first.parent.glob(f"{glob.escape(first.name)}-*"):  # a second one that was killed leaves its folder
+        with suppress(OSError):  # another user's
+            free = _hold(left)
+            if free is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(free)
+
+
+def _hold(place: Path) -> int | None:
+    """Make a folder and lock it until the descriptor is closed or the process ends; None if another one has it."""
+    import fcntl
+
+    while True:
+        place.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # removed just now by the one that had it
+            held = os.open(place, os.O_RDONLY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(held), place.stat()):
+                    return held
+            except BlockingIOError:
+                os.close(held)
+                return None
+            except OSError as error:
+                if error.errno in _NO_LOCKS:
+                    return held
+                os.close(held)
+                raise
+            os.close(held)  # the lock of a folder that was removed, and made again
 
 
 def network_path(folder: Path, key: str, artifact: str = "onnx") -> Path:
@@ -56,7 +98,7 @@ def exported(path: Path, export: Callable[[Path], Network]) -> Network:
     """
     note = path.with_suffix(_NOTE)
     if path.exists() and note.exists():
-        return Network(path, **json.loads(note.read_text()))
+        return Network(path, file_bytes=path.stat().st_size, **json.loads(note.read_text()))
     unfinished = path.with_suffix(f".part{path.suffix}")
     made = export(unfinished)
     note.write_text(json.dumps({"weight_bytes": made.weight_bytes, "traced": made.traced}))

@@ -63,9 +63,11 @@ def make_setting(
     version, check = version_on(profiler, facts.kind), getattr(profiler, "check", None)
     if check is not None:
         check(precision)
-    processors = os.cpu_count() or 1
+    processors = allowed_processors()
     if threads > processors:
-        raise UsageError(f"threads {threads}: this machine has {processors} processors; ask for at most so many.")
+        raise UsageError(
+            f"threads {threads}: hwnas may use {processors} of this machine's processors; ask for at most so many."
+        )
     return Setting(
         target=facts.name,
         fingerprint=fingerprint(device),
@@ -77,6 +79,13 @@ def make_setting(
         threads=threads,
         protocol=(protocol or TimingProtocol()).key(),
     )
+
+
+def allowed_processors() -> int:
+    """Processors that this process may use, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def version_on(profiler: Profiler, kind: str) -> str:

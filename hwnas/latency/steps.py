@@ -20,8 +20,9 @@ import numpy as np
 
 from hwnas.errors import TableError
 from hwnas.latency.columns import WIDTHS, Array, Shape
+from hwnas.latency.keys import network_shape
 from hwnas.latency.profile import of_model
-from hwnas.latency.records import Measured, Setting, network_shape
+from hwnas.latency.records import Measured, Setting
 from hwnas.latency.setting import say_others
 from hwnas.latency.solve import nonnegative_least_squares
 from hwnas.latency.table import LatencyTable

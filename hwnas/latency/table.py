@@ -151,8 +151,12 @@ class LatencyTable:
         return sorted((entry.fit for entry in made if isinstance(entry, FitEntry)), key=lambda fit: fit.date)
 
     def latest_fit(self, setting: Setting, model: str) -> Fit | None:
-        """The fit of a model in a setting with the latest date, None if there is none."""
-        return next((fit for fit in reversed(self.fits(setting)) if fit.model == model), None)
+        """The fit of a super-network (`model_key`) in a setting with the latest date, None if there is none.
+
+        Raises:
+            TableError: A fit names a network that has no key.
+        """
+        return next((fit for fit in reversed(self.fits(setting)) if fit.is_of(model)), None)
 
     def entries(self, selection: Selection | None = None) -> list[Entry]:
         """All that the table holds at one moment: setting by setting, oldest first; in each rows, failures, fits.

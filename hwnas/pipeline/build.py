@@ -180,6 +180,10 @@ def _numbers(front: Front, index: int) -> Numbers:
     if member.predicted is not None:
         said = member.predicted
         predicted["latency"] = Number(
-            said.seconds, "seconds", {**about["setting"], "predictor": "additive fit"}, said.low, said.high
+            said.seconds,
+            "seconds",
+            {**about["setting"], "precision": member.precision, "predictor": "additive fit"},
+            said.low,
+            said.high,
         )
     return Numbers(measured=measured, predicted=predicted, estimated=estimated)

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hwnas.errors import NoMemberError, TableError, UsageError
+from hwnas.latency.keys import model_key, network_shape
 from hwnas.latency.predictor import Predictor
 from hwnas.latency.profile import load_predictor
-from hwnas.latency.records import Estimated, Measured, Predicted, Setting, model_key, network_shape
+from hwnas.latency.records import Estimated, Measured, Predicted, Setting
 from hwnas.latency.table import LatencyTable
 from hwnas.models import get_family
 from hwnas.pipeline.reach import ESTIMATED, MEASURED, PREDICTED, reach

@@ -8,8 +8,9 @@ from typing import Any
 from hwnas.errors import RunFolderError
 from hwnas.latency.events import Observer, Reporter
 from hwnas.latency.findings import ProfileReport
+from hwnas.latency.keys import network_shape
 from hwnas.latency.profile import of_model, profile_model
-from hwnas.latency.records import Setting, network_shape
+from hwnas.latency.records import Setting
 from hwnas.latency.table import LatencyTable
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.spec import DataSpec

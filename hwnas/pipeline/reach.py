@@ -12,7 +12,8 @@ from typing import Any
 
 import hwnas
 from hwnas.errors import RunFolderError, TableError, UsageError
-from hwnas.latency.records import Setting, model_key
+from hwnas.latency.keys import model_key
+from hwnas.latency.records import Setting
 from hwnas.latency.setting import make_setting
 from hwnas.latency.table import LatencyTable
 from hwnas.pipeline.folder import RunFolder

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from hwnas.errors import UsageError
 from hwnas.latency.events import Reporter
 from hwnas.latency.job import Wanted
+from hwnas.latency.keys import network_key
 from hwnas.latency.measure import measure_networks
-from hwnas.latency.records import Measured, network_key
+from hwnas.latency.records import Measured
 from hwnas.latency.table import LatencyTable
 from hwnas.pipeline.device import Device
 from hwnas.pipeline.judge import Judge
@@ -66,6 +67,7 @@ class Refinement:
         most: How many networks may be measured in all.
         say: Progress.
         seed: Seed of the order of measurements.
+        remeasure: Measure rows with doubts once more; see `measure`.
         spent: How many have been measured.
 
     Raises:
@@ -79,6 +81,7 @@ class Refinement:
     most: int
     say: Progress
     seed: int
+    remeasure: bool = True
     spent: int = 0
     _rows: dict[tuple[int, str], dict[str, Measured]] = field(default_factory=dict)
 
@@ -113,6 +116,7 @@ class Refinement:
                 self.table,
                 report=Reporter(lambda stage, done, total: self.say(f"{stage} (during)", done, total, "")),
                 seed=self.seed,
+                remeasure=self.remeasure,
                 calibration=self.judge.calibration(setting),
             )
             known = self._rows.setdefault((number, precision), {})

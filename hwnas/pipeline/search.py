@@ -137,7 +137,7 @@ def search_devices(
         device.check_reachable(space)
     task = load_data(folder)
     judge = Judge(supernet, task, folder.spec().max_length, options.examples, options.seed)
-    refinement = Refinement(supernet, made, table, judge, options.measure_during, say, options.seed)
+    refinement = Refinement(supernet, made, table, judge, options.measure_during, say, options.seed, options.remeasure)
     with EvaluationCache(folder.search / f"evaluations-{judge.digest}.jsonl", judge.about) as cache:
         workshops = [
             Workshop(

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from hwnas.errors import TableError
+from hwnas.latency.keys import model_key, network_shape
 from hwnas.latency.law import MIN_ROWS, Law, fit_law
-from hwnas.latency.records import Setting, model_key, network_shape
+from hwnas.latency.records import Setting
 from hwnas.latency.table import LatencyTable
 from hwnas.models import get_family
 

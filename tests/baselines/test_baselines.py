@@ -16,9 +16,10 @@ import pytest
 from hwnas.baselines.quantized import NAMES, calibration_batches, choose
 from hwnas.baselines.record import Baseline, baseline_name, read_baselines
 from hwnas.errors import RunFolderError, TableError, UnknownNameError, UsageError
+from hwnas.latency.keys import model_key, network_key
 from hwnas.latency.networks import Exporter
 from hwnas.latency.profile import make_setting
-from hwnas.latency.records import Estimated, Measured, Setting, model_key, network_key
+from hwnas.latency.records import Estimated, Measured, Setting
 from hwnas.latency.table import Fit, LatencyTable
 from hwnas.pipeline.baseline import baseline_run, baselines_beside, baselines_folder
 from hwnas.pipeline.build import build_run

@@ -26,7 +26,8 @@ from hwnas.bench.standard import fine_tune
 from hwnas.bench.supernet import load, pretrained, train
 from hwnas.bench.units import Unit, plan
 from hwnas.errors import HwnasError, RunFolderError
-from hwnas.latency.records import Measured, network_key
+from hwnas.latency.keys import network_key
+from hwnas.latency.records import Measured
 from hwnas.latency.table import LatencyTable
 from hwnas.report.bench import plot_picture
 from hwnas.search.search import VALIDATION

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from hwnas.cli.app import app
 from hwnas.errors import HwnasError
-from hwnas.latency.records import Measured, Setting, canonical
+from hwnas.latency.keys import canonical
+from hwnas.latency.records import Measured, Setting
 from hwnas.latency.table import Fit, LatencyTable
 from hwnas.profilers import Failure
 

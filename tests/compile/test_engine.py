@@ -17,7 +17,7 @@ from hwnas.errors import (
     UnsupportedBuildError,
     UsageError,
 )
-from hwnas.targets import Target, detect_devices, get_target
+from hwnas.targets import Device, Target, detect_devices, get_target
 
 OnnxOf = Callable[[str, str], Path]
 SHAPES = ShapeProfile(batch=(1, 1, 4), sequence_length=(1, 16, 64))
@@ -130,6 +130,24 @@ def test_full_tensorrt_needs_the_package_and_the_device() -> None:
         plan_build(get_target("v100"), "fp16", runtime="tensorrt")
     with pytest.raises(UnsupportedBuildError, match="bfloat16 needs SM80"):
         plan_build(get_target("t4"), "bf16", runtime="tensorrt")
+
+
+def test_full_tensorrt_builds_on_no_other_gpu_than_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two boards in a machine the target is the second: the build would run on the first."""
+    from hwnas import targets
+    from hwnas.compile import tensorrt
+
+    boards = [Device("gpu", name, sm, "570", 2**34, None, 8) for name, sm in (("L4", (8, 9)), ("A10G", (8, 6)))]
+    monkeypatch.setattr(targets, "detect_devices", lambda: boards)
+    monkeypatch.setattr(tensorrt, "used_gpu", lambda: ("NVIDIA L4", (8, 9)))
+    said = r"here is NVIDIA L4 \(SM89\), not the target a10g; .*CUDA_VISIBLE_DEVICES=1 and run"
+    with pytest.raises(DeviceNotFoundError, match=said) as error:
+        tensorrt.RUNTIME.build(Path("model.onnx"), get_target("a10g"), "fp16", SHAPES)
+    assert "\n" not in str(error.value)
+    tensorrt.check_used(get_target("l4"), ("NVIDIA L4", (8, 9)))
+    tensorrt.check_used(get_target("a10g"), None)
+    with pytest.raises(DeviceNotFoundError, match="SM86"):
+        tensorrt.check_used(get_target("l4"), ("NVIDIA L4", (8, 6)))
 
 
 def test_on_the_processor_the_onnx_file_is_the_engine(onnx_of: OnnxOf, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ import pytest
 import sqlalchemy as sa
 from transformers import BertConfig, RobertaConfig
 
+from hwnas.latency.keys import canonical
 from hwnas.latency.profile import make_setting
-from hwnas.latency.records import Measured, Setting, canonical
+from hwnas.latency.records import Measured, Setting
 from hwnas.latency.table import Fit, LatencyTable
 from hwnas.profilers import Failure, TimingProtocol
 

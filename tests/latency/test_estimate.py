@@ -18,7 +18,8 @@ from hwnas.cli import estimate_view
 from hwnas.errors import TableError, UnknownNameError, UnknownTargetError, UsageError
 from hwnas.latency.calibration import Calibration, leave_one_out, published, published_calibration, student_95
 from hwnas.latency.estimate import NOTE, estimate_model, make_estimator, samples
-from hwnas.latency.records import Estimated, EstimatedMemory, Measured, Setting, canonical, network_key
+from hwnas.latency.keys import canonical, network_key
+from hwnas.latency.records import Estimated, EstimatedMemory, Measured, Setting
 from hwnas.latency.roofline import FORMATS, ModelFacts, facts_of, least_seconds, operators, parameters, parse_network
 from hwnas.latency.table import LatencyTable
 from hwnas.models import get_family

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from dataclasses import replace
 
 import pytest
@@ -12,9 +13,10 @@ from hwnas.errors import MissingExtraError, ProfilerError, TableError, UnknownNa
 from hwnas.latency import job as jobs
 from hwnas.latency.events import ProfileEvent, Reporter
 from hwnas.latency.job import less_doubtful
+from hwnas.latency.keys import network_key
 from hwnas.latency.measure import ATTEMPTS, Wanted, measure, measure_networks
+from hwnas.latency.networks import Network
 from hwnas.latency.profile import load_predictor, make_setting
-from hwnas.latency.records import network_key
 from hwnas.latency.setting import other_settings, say_others, workload_of
 from hwnas.latency.table import LatencyTable
 from hwnas.profilers import Failure, get_profiler, profiler_names
@@ -166,6 +168,36 @@ def test_unknown_and_missing_things_are_refused():
                 with pytest.raises(MissingExtraError, match="pip install"):
                     make_setting("cpu", name, profiler.precisions[0], 1, 8, 1)
     assert missing < len(profiler_names())
+
+
+@pytest.mark.parametrize(("runtime", "artifact", "alone"), [("tensorrt", "engine", True), ("torch", "module", False)])
+def test_nothing_else_uses_the_gpu_while_an_engine_is_built_on_it(
+    bert, archs, setting, tmp_path, monkeypatch, runtime, artifact, alone
+):
+    """Full TensorRT times kernels as it builds; other exports go on beside the processes of the peak memory."""
+    begun, lines = threading.Event(), []
+
+    def export(arch, path):
+        lines.append("export")
+        if len(lines) > 1:
+            begun.set()
+        return Network(path, 1, traced=False, file_bytes=1)
+
+    def memory(path):
+        lines.append("after" if begun.wait(0.1 if alone else 30.0) else "before")  # the second export
+        return 1
+
+    with LatencyTable(tmp_path / "t.sqlite") as table:
+        engines = replace(setting, runtime=runtime, target="a10g")
+        job = jobs.Job(bert, engines, table, Reporter(), 0, "anchor")
+        assert job.artifact == artifact
+        monkeypatch.setattr(job, "_export", lambda item, path: export(item.arch, path))
+        monkeypatch.setattr(job, "_memory", memory)
+        items = {str(number): Wanted(arch, "design") for number, arch in enumerate(archs[:2])}
+        networks, found = job._prepare(items, jobs.Part(0, 1, 0, 2), tmp_path, set(), {})
+    assert [future.result() for future in found.values()] == [1, 1]
+    assert list(networks) == ["0", "1"]
+    assert lines == (["export", "before", "export", "after"] if alone else ["export", "export", "after", "after"])
 
 
 def test_a_workload_knows_where_it_runs(bert, setting):

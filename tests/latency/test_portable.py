@@ -21,8 +21,9 @@ from hwnas.latency import portable
 from hwnas.latency.checking import COLUMNS, flat_row
 from hwnas.latency.contents import Stored
 from hwnas.latency.entries import Selection
+from hwnas.latency.keys import canonical, model_key, network_key
 from hwnas.latency.portable import export_file, import_file, merge_table, read_file
-from hwnas.latency.records import Measured, Setting, canonical, model_key, network_key
+from hwnas.latency.records import Measured, Setting
 from hwnas.latency.table import Fit, LatencyTable
 from hwnas.spaces.architecture import Architecture
 
@@ -138,6 +139,7 @@ def test_parquet_holds_numbers_and_other_tools_may_write_it(tmp_path, filled, ro
 
 
 MEASURED, FAILURE, FIT = 0, 6, 7
+MODEL = {"model_type": "bert", "hidden_size": 32, "head_size": 8, "vocabulary": 100, "labels": 3}  # the fixture's
 WRONG = [
     (MEASURED, {"seconds": "nan"}, "seconds is 'nan', expected a number"),
     (MEASURED, {"seconds": "inf"}, "seconds is 'inf'"),
@@ -185,6 +187,7 @@ WRONG = [
     (FIT, {"design": "[1]"}, "not of the expected form"),
     (FIT, {"model": "{}"}, "is not the key of a model"),
     (FIT, {"design": json.dumps([canonical({"model_type": "roberta", "shape": []})])}, "not of its model"),
+    (FIT, {"model": canonical({**MODEL, "layers": 1, "heads": 4, "units": 64})}, "not of its model"),
     (FIT, {"holdout": None}, "holdout is missing"),
 ]  # fmt: skip
 

@@ -25,9 +25,10 @@ from hwnas.errors import (
 )
 from hwnas.latency import job as jobs
 from hwnas.latency import measure as measuring
+from hwnas.latency.keys import model_key, network_key
 from hwnas.latency.networks import build_random
 from hwnas.latency.profile import load_predictor, make_setting, measure, profile_model, step_sizes
-from hwnas.latency.records import Measured, model_key, network_key
+from hwnas.latency.records import Measured
 from hwnas.latency.table import LatencyTable
 from hwnas.profilers import Failure, RawTiming, TimingProtocol
 from hwnas.spaces import Architecture

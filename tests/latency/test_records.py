@@ -6,15 +6,8 @@ import json
 import pytest
 
 from hwnas.errors import TableError, UnsupportedModelError, UsageError
-from hwnas.latency.records import (
-    Measured,
-    Predicted,
-    PredictedMemory,
-    Setting,
-    model_key,
-    network_key,
-    network_shape,
-)
+from hwnas.latency.keys import largest_sizes, model_key, network_key, network_shape, shared_key, split_model
+from hwnas.latency.records import Measured, Predicted, PredictedMemory, Setting
 from hwnas.spaces import Architecture
 
 
@@ -52,6 +45,18 @@ def test_depth_of_the_super_network_makes_no_difference(bert):
     deeper = copy.deepcopy(bert)
     deeper.num_hidden_layers = 3
     assert network_key(deeper, Architecture((2, 0, 0), (16, 0, 0))) == network_key(bert, Architecture((2, 0), (16, 0)))
+    assert shared_key(deeper) == shared_key(bert)
+
+
+@pytest.mark.parametrize("field", ["num_hidden_layers", "intermediate_size"])
+def test_sizes_of_the_super_network_tell_its_fits_apart(bert, field):
+    other = copy.deepcopy(bert)
+    setattr(other, field, 3)
+    assert model_key(other) != model_key(bert)
+    assert split_model(model_key(bert)) == (shared_key(bert), (2, 4, 64))
+    assert split_model(shared_key(bert)) == (shared_key(bert), None)
+    networks = [network_key(bert, Architecture(*arch)) for arch in (((4, 1), (0, 2)), ((1, 0), (64, 0)))]
+    assert largest_sizes(networks) == (2, 4, 64)
 
 
 def test_damaged_key():

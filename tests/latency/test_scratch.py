@@ -29,6 +29,25 @@ def test_a_folder_stays_only_if_its_work_is_cut_short(tmp_path):
     assert not temporary.exists()
 
 
+def test_two_that_do_the_same_work_at_a_time_have_a_folder_each(tmp_path):
+    """Neither removes the other's networks, and what a killed one leaves is taken up or removed."""
+    table = tmp_path / "t[1].sqlite"
+    with scratch_folder(table, "a") as first:
+        (first / "x").touch()
+        with scratch_folder(table, "a") as second, scratch_folder(table, "a") as third:
+            assert len({first, second, third}) == 3
+            (second / "x").touch()
+        assert sorted(tmp_path.iterdir()) == [first]
+        with pytest.raises(KeyboardInterrupt), scratch_folder(table, "a") as second:
+            raise KeyboardInterrupt
+        assert sorted(path.name for path in first.iterdir()) == ["x"]
+        assert sorted(tmp_path.iterdir()) == [first]
+        killed = first.with_name(f"{first.name}-7")
+        killed.mkdir()
+        (killed / "x").touch()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_network_is_exported_once_and_never_half(tmp_path):
     calls = []
 
@@ -37,14 +56,14 @@ def test_a_network_is_exported_once_and_never_half(tmp_path):
         place.write_bytes(b"half")
         if len(calls) == 1:
             raise KeyboardInterrupt
-        return Network(place, 12, traced=True)
+        return Network(place, 12, traced=True, file_bytes=4)
 
     path = network_path(tmp_path, "some network")
     assert network_path(tmp_path, "another") != path
     with pytest.raises(KeyboardInterrupt):
         exported(path, export)
     assert not path.exists()
-    assert exported(path, export) == exported(path, export) == Network(path, 12, traced=True)
+    assert exported(path, export) == exported(path, export) == Network(path, 12, traced=True, file_bytes=4)
     assert len(calls) == 2
 
 

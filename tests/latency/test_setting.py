@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -33,8 +34,19 @@ def test_names_and_numbers_that_cannot_be() -> None:
         make_setting("cpu", "onnxruntime", "bf16", 1, 8, 1)
     with pytest.raises(ProfilerError, match="tensorrt does not run on a cpu"):
         make_setting("cpu", "tensorrt", "fp16", 1, 8, 1)
-    with pytest.raises(UsageError, match="this machine has"):
-        make_setting("cpu", "onnxruntime", "fp32", 1, 8, 100_000)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin processes")
+def test_no_more_threads_than_processors_that_may_be_used() -> None:
+    """A container or `taskset` allows fewer than the machine has."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        with pytest.raises(UsageError, match=r"threads 2: hwnas may use 1 of this machine's processors; ask for"):
+            make_setting("cpu", "onnxruntime", "fp32", 1, 8, 2)
+        assert make_setting("cpu", "onnxruntime", "fp32", 1, 8, 1).threads == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def gpu(name: str, capability: tuple[int, int]) -> Device:

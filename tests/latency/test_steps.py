@@ -10,7 +10,7 @@ import pytest
 
 from hwnas.errors import TableError
 from hwnas.latency.design import staircase_networks
-from hwnas.latency.records import network_key
+from hwnas.latency.keys import network_key
 from hwnas.latency.steps import load_steps, measured_steps, step_width, widths_of
 from hwnas.latency.table import LatencyTable
 from hwnas.spaces import Architecture, Dimensions

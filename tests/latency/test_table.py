@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import sqlite3
@@ -16,8 +17,11 @@ from hwnas.errors import TableError, UnknownNameError
 from hwnas.latency import schema
 from hwnas.latency.contents import Stored
 from hwnas.latency.entries import MeasuredEntry, Selection
+from hwnas.latency.keys import model_key, network_key, shared_key
+from hwnas.latency.profile import load_predictor
 from hwnas.latency.table import Fit, LatencyTable, default_table_path, table_if_there
 from hwnas.profilers import Failure
+from hwnas.spaces import Architecture
 
 
 def test_contract(database, setting, measured):
@@ -55,6 +59,33 @@ def test_contract_of_failures_and_fits(database, setting):
         assert table.latest_fit(setting, "model") == replace(fit, mean_error=0.5)
         assert table.latest_fit(setting, "other") is None
         assert table.latest_fit(replace(setting, batch=2), "model") is None
+
+
+def test_fits_of_two_depths_stand_side_by_side(tmp_path, bert, setting, measured):
+    """A fit is of one super-network, though the rows of networks that two of them have are shared."""
+    deeper = copy.deepcopy(bert)
+    deeper.num_hidden_layers = 3
+    date, shallow = "2026-01-02T00:00:00+00:00", network_key(bert, Architecture((4, 4), (64, 64)))
+    whole = network_key(deeper, Architecture((4,) * 3, (64,) * 3))
+    corners = tuple(network_key(bert, Architecture((heads, 0), (units, 0))) for heads, units in ((4, 1), (1, 64)))
+    older = Fit(shared_key(bert), 0, (shallow, *corners), (), 0.1, 0.2, measured.date, "0.1.0")
+    newer = replace(older, model=model_key(bert), date=date)
+    other = Fit(model_key(deeper), 0, (whole, shallow), corners, 0.3, 0.4, date, "0.1.0")
+    with LatencyTable(tmp_path / "t.sqlite") as table:
+        table.put_fit(setting, older)
+        assert table.latest_fit(setting, model_key(bert)) == older, "one without sizes is of its largest network"
+        assert table.latest_fit(setting, model_key(deeper)) is None
+        table.put(setting, shallow, "design", measured)
+        with pytest.raises(TableError, match="holds 1 measured networks of this model in this setting, but no fi"):
+            load_predictor(deeper, setting, table)
+        table.put_fit(setting, replace(other, model=shared_key(bert)))
+        assert table.latest_fit(setting, model_key(bert)) is None
+        assert table.latest_fit(setting, model_key(deeper)).mean_error == 0.3
+        for fit in (newer, other):
+            table.put_fit(setting, fit)
+        assert table.latest_fit(setting, model_key(bert)) == newer
+        assert table.latest_fit(setting, model_key(deeper)) == other
+        assert len(table.fits(setting)) == 3
 
 
 def test_two_writers(database, setting, measured):

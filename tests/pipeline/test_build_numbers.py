@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hwnas.latency.records import Estimated, Predicted
 from hwnas.pipeline.build import _numbers
 from hwnas.search.front import Front, Latency, Member
@@ -11,9 +13,11 @@ SETTING = {"target": "l4", "runtime": "estimate", "precision": "fp16", "batch": 
 ABOUT = {"quality": "accuracy", "task": "t", "validation_examples": 8, "test_examples": 9, "setting": SETTING}
 
 
-def numbers(latency: Latency, predicted: Predicted | None) -> dict[str, dict[str, dict[str, object]]]:
+def numbers(
+    latency: Latency, predicted: Predicted | None, about: Mapping[str, object] = ABOUT
+) -> dict[str, dict[str, dict[str, object]]]:
     member = Member(Architecture((4,), (20,)), 0.25, 0.5, latency, predicted, 1000, 2e-3, "fp16")
-    return _numbers(Front(ABOUT, member, (member,)), 0).to_json()
+    return _numbers(Front(about, member, (member,)), 0).to_json()
 
 
 def test_an_estimate_is_not_called_a_prediction() -> None:
@@ -25,3 +29,10 @@ def test_an_estimate_is_not_called_a_prediction() -> None:
     said = Predicted(3e-3, 2e-3, 4e-3)
     found = numbers(said, said)
     assert (found["predicted"]["latency"]["value"], found["estimated"]) == (3e-3, {})
+
+
+def test_a_prediction_is_of_the_precision_of_its_member() -> None:
+    """Of a search in several precisions the setting names the first alone."""
+    said = Predicted(3e-3, 2e-3, 4e-3)
+    found = numbers(said, said, {**ABOUT, "setting": {**SETTING, "precision": "fp32"}})
+    assert found["predicted"]["latency"]["provenance"] == {**SETTING, "predictor": "additive fit"}

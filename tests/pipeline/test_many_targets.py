@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ import pytest
 from hwnas.cli.tables_compare import comparison_table
 from hwnas.errors import NoMemberError, TableError, UsageError
 from hwnas.latency.entries import FitEntry, MeasuredEntry
+from hwnas.latency.keys import model_key, network_key
 from hwnas.latency.profile import make_setting
-from hwnas.latency.records import Measured, Predicted, Setting, model_key, network_key
+from hwnas.latency.records import Measured, Predicted, Setting
 from hwnas.latency.table import Fit, LatencyTable
 from hwnas.pipeline.compare import fronts_to_compare
 from hwnas.pipeline.device import Device, tell_apart
@@ -24,6 +26,7 @@ from hwnas.pipeline.fronts import front_of_device
 from hwnas.pipeline.members import Workshop
 from hwnas.pipeline.progress import silent
 from hwnas.pipeline.reach import MEASURED, PREDICTED, Request, Shape, find_settings, reach
+from hwnas.pipeline.refine import Refinement
 from hwnas.pipeline.search import Searched, SearchOptions, search_devices, search_run
 from hwnas.pipeline.spec import DataSpec, RunSpec
 from hwnas.pipeline.train import SuperNet, load_supernet, train_run
@@ -448,6 +451,19 @@ def test_doubtful_networks_are_measured_during_the_search(
     assert again == front
     with pytest.raises(UsageError, match="a device that is in this machine"):
         search_run(run, AWAY, table, SearchOptions(measure_during=3), supernet=supernet)
+
+
+def test_doubtful_rows_stay_during_the_search_if_asked_to(supernet: SuperNet, tmp_path: Path) -> None:
+    space, judge = supernet.space, SimpleNamespace(calibration=lambda setting: None)
+    found = [(space.decode([2, 3, units]), 0.1) for units in (9, 10, 11)]  # alike: their intervals overlap
+    with LatencyTable(tmp_path / "t.sqlite") as rough:
+        rough_law = lambda arch: law_here(arch) * (1 + 0.1 * (len(str(arch)) % 3))  # noqa: E731
+        fill(rough, here(), supernet, rough_law, all_rows=slower, flags=lambda arch: ("contended",))
+        device = Device({"fp32": here()}, ("latency",), (), supernet.model.config, rough)
+        refinement = Refinement(supernet, [device], rough, judge, 2, silent, 0, remeasure=False)  # type: ignore[arg-type]
+        refinement(found, 2)
+        assert refinement.spent >= 1
+        assert all(row.attempts == 1 for _, _, row in rough.rows(here()))
 
 
 def test_devices_are_found_here_in_the_table_or_not_at_all(

@@ -22,7 +22,7 @@ import torch
 from hwnas.compile.tensorrt_rtx import CAPABILITIES, check_mask
 from hwnas.errors import MissingExtraError, ProfilerError, UnknownNameError
 from hwnas.latency.networks import Exporter
-from hwnas.profilers import Failure, Workload, get_profiler, profiler_names
+from hwnas.profilers import Failure, Workload, get_profiler, measure_memory, profiler_names
 from hwnas.profilers.base import PRECISIONS, first_line
 from hwnas.profilers.bitsandbytes import quantise, quantised_linears, weight_bytes
 from hwnas.profilers.cuda import has_gpu
@@ -217,6 +217,17 @@ def test_memory_is_released(name, precision, file_of):
     before = cycle()
     after = [cycle() for _ in range(6)][-1]
     assert after - before < 2 * path.stat().st_size
+
+
+@pytest.mark.parametrize("name", ["openvino", "torch"])
+def test_peak_memory_is_the_networks_and_no_library(name, file_of):
+    """The libraries alone take over 100 MiB, and are loaded with a process's first network."""
+    if not installed(name):
+        pytest.skip(f"{name} is not installed")
+    path = file_of(get_profiler(name).artifact, "fp32")
+    found = measure_memory(path, name, workload("fp32"))
+    assert isinstance(found, int), found
+    assert path.stat().st_size < found < 2 * path.stat().st_size + 24 * 2**20
 
 
 @pytest.mark.parametrize("name", [name for name in profiler_names() if installed(name)])

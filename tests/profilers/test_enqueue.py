@@ -69,7 +69,13 @@ class Watching:
     def calm(self, key: str) -> list[bool]:
         return [True] * self.blocks[key]
 
-    def flags(self, key: str, counted: list[bool]) -> tuple[str, ...]:
+    def slowed(self, key: str) -> list[bool]:
+        return [False] * self.blocks[key]
+
+    def low_clock(self, key: str) -> list[bool]:
+        return [False] * self.blocks[key]
+
+    def flags(self, key: str) -> tuple[str, ...]:
         return ()
 
     def summary(self, key: str) -> dict[str, object]:

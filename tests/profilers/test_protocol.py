@@ -231,8 +231,14 @@ class Watched:
     def calm(self, key):
         return [self.is_calm(index) for index in range(self.blocks)]
 
-    def flags(self, key, counted):
-        return ("throttled",) if not all(self.is_calm(index) for index, stays in enumerate(counted) if stays) else ()
+    def slowed(self, key):
+        return [not calm for calm in self.calm(key)]
+
+    def low_clock(self, key):
+        return [False] * self.blocks
+
+    def flags(self, key):
+        return ()
 
     def summary(self, key):
         return {"sm_mhz": 1900}

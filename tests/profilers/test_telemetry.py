@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
+from hwnas.profilers import TimingProtocol, time_networks
+from hwnas.profilers.blocks import merge
 from hwnas.profilers.nvml import (
     REASONS,
     SLOWED,
+    GpuMonitor,
     GpuSample,
     free_device_memory,
-    gpu_flags,
     is_calm,
+    is_clock_low,
+    is_slowed,
     open_gpu,
     other_processes,
     reason_names,
@@ -70,16 +75,72 @@ def test_slowness_is_of_the_default_clock():
     assert slowness(GpuSample(sm_mhz=990), None) == slowness(GpuSample(), 1980) == 1.0
 
 
-def test_flags_of_a_gpu():
-    fine, slow = GpuSample(sm_mhz=1900), GpuSample(sm_mhz=900)
-    assert gpu_flags([fine, fine, slow], 1980, ()) == ()
-    assert gpu_flags([fine, slow, slow], 1980, ()) == ("clock_low",)
-    assert gpu_flags([fine, slow, slow], None, ()) == ()
-    assert gpu_flags([fine], 1980, {17}) == ("shared_gpu",)
-    assert gpu_flags([], 1980, ()) == ()
+def test_what_slows_a_gpu():
+    assert not is_clock_low(GpuSample(sm_mhz=1900), 1980)
+    assert is_clock_low(GpuSample(sm_mhz=900), 1980)
+    assert not is_clock_low(GpuSample(sm_mhz=900), None)
     for reason in SLOWED:
-        assert gpu_flags([fine, GpuSample(sm_mhz=1900, reasons=(reason,))], 1980, ()) == ("throttled",)
-    assert gpu_flags([GpuSample(sm_mhz=1900, reasons=("sw_power_cap",))], 1980, ()) == ()
+        assert is_slowed(GpuSample(sm_mhz=1900, reasons=("sw_power_cap", reason)))
+    assert not is_slowed(GpuSample(sm_mhz=1900, reasons=("sw_power_cap",)))
+
+
+class ScriptedGpu:
+    """A GPU that answers with given samples, one a block."""
+
+    default_mhz = 1980
+
+    def __init__(self, samples):
+        self.samples = iter(samples)
+
+    def processes(self):
+        return frozenset()
+
+    def sample(self):
+        return next(self.samples)
+
+    def energy_joules(self):
+        return None
+
+
+class Steady:
+    """A runner that always takes a millisecond."""
+
+    def run(self, n):
+        return np.full(n, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("sample", "flags"),
+    [
+        (GpuSample(sm_mhz=1900), ()),
+        (GpuSample(sm_mhz=1900, reasons=("hw_thermal_slowdown",)), ("throttled",)),
+        (GpuSample(sm_mhz=900), ("clock_low",)),
+        (GpuSample(sm_mhz=1900, processes=frozenset({17})), ("shared_gpu",)),
+    ],
+)
+def test_flags_are_of_the_blocks_that_count(sample, flags):
+    """Four networks in two processes; of the 8 blocks of each in the first, 6 are disturbed, which does not slow them.
+
+    The calm ones alone would be enough, but which blocks count is told by the times of their neighbours.
+    """
+    fine, parts = GpuSample(sm_mhz=1900), []
+    for samples in ([fine] * 8 + [sample] * 24, [fine] * 8):
+        runners = {key: Steady() for key in "abcd"}
+        share = TimingProtocol(rounds=len(samples) // 4, max_rounds=len(samples) // 4, runs=3, block_seconds=0.0)
+        monitor = GpuMonitor(ScriptedGpu(samples), runners)
+        parts.append(time_networks(runners, share, monitor=monitor, finish=False))
+    for timing in merge(parts, TimingProtocol(rounds=10, max_rounds=10), probed=False).values():
+        assert timing.flags == flags
+        assert len(timing.slowed) == len(timing.low_clock) == len(timing.rounds)
+
+
+def test_disturbed_blocks_that_do_not_count_set_no_flag():
+    """Three networks have no common state: the blocks that the device calls calm count, and they alone are judged."""
+    samples = [GpuSample(sm_mhz=1900)] * 12 + [GpuSample(sm_mhz=900, reasons=("hw_slowdown",))] * 12
+    protocol = TimingProtocol(rounds=8, max_rounds=8, runs=3, block_seconds=0.0)
+    runners = {key: Steady() for key in "abc"}
+    found = time_networks(runners, protocol, monitor=GpuMonitor(ScriptedGpu(samples), runners))
+    assert all((timing.flags, timing.discarded) == ((), 4) for timing in found.values())
 
 
 def test_other_processes_on_a_gpu():
@@ -132,7 +193,8 @@ def test_a_processor_is_watched_block_by_block():
     assert monitor.slowness("a") == [1.0, 1.5]
     assert monitor.calm("a") == [True, False]
     assert monitor.calm("b") == [True]
-    assert monitor.flags("a", [True, False]) == ()
+    assert monitor.slowed("a") == monitor.low_clock("a") == [False, False]
+    assert monitor.flags("a") == ()
     summary = monitor.summary("a")
     assert set(summary) <= {"mhz", "load", "others_share"}
     assert ("load" in summary) == (load_average() is not None)

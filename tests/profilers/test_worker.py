@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hwnas.errors import ProfilerError
 from hwnas.profilers import Failure, RawTiming, TimingProtocol, Workload, summarise
-from hwnas.profilers.memory import died, explain, out_of_memory
+from hwnas.profilers.memory import died, explain, free_memory, out_of_memory
 from hwnas.profilers.worker import pin, time_in_process
 
 WORKLOAD = Workload("fp32", batch=2, sequence_length=8, threads=1, vocabulary=100)
@@ -199,6 +199,39 @@ def test_a_worker_is_pinned_to_the_last_processors():
 def test_missing_memory_is_recognised(text, kind):
     assert out_of_memory(text) == kind
     assert explain(RuntimeError(text)).startswith(kind or text)
+
+
+def test_memory_that_a_control_group_leaves(tmp_path):
+    """The least of what the machine, the own group and those above it leave; a cache counts as left."""
+    groups, own = tmp_path / "cgroup", tmp_path / "own"
+
+    def group(place, names, cache, limit, used, cached):
+        (groups / place).mkdir(parents=True, exist_ok=True)
+        for name, text in zip(names, (limit, used), strict=True):
+            (groups / place / name).write_text(f"{text}\n")
+        (groups / place / "memory.stat").write_text(f"anon 7\n{cache} {cached}\n")
+
+    new = ("memory.max", "memory.current"), "inactive_file"
+    old = ("memory.limit_in_bytes", "memory.usage_in_bytes"), "total_inactive_file"
+    group("slice/job", *new, "max", 900, 0)
+    group("slice", *new, 1000, 900, 50)
+    group("memory", *old, 2**63 - 4096, 900, 0)
+    group("memory/docker", *old, 700, 600, 20)
+    for named, left in (
+        ("0::/slice/job\n", 150),
+        ("4:cpu,memory:/docker\n0::/\n", 120),
+        ("4:memory:/docker\n0::/slice", 120),
+        ("0::/slice/elsewhere", 150),
+    ):
+        own.write_text(named)
+        assert free_memory(groups, own) == left
+    own.write_text("0::/\n")
+    for kept in (own, tmp_path / "none"):
+        assert free_memory(groups, kept) > 2**20
+    group("", *new, 3000, 1000, 0)  # in a container the root is its group
+    own.write_text("0::/far/away\n")
+    assert free_memory(groups, own) == 2000
+    assert free_memory() > 0
 
 
 def test_why_a_process_ended():

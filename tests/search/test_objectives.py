@@ -11,7 +11,8 @@ import pytest
 
 from hwnas.errors import TableError, UnknownNameError, UsageError
 from hwnas.latency.entries import FitEntry, MeasuredEntry
-from hwnas.latency.records import Measured, Setting, model_key, network_key
+from hwnas.latency.keys import model_key, network_key
+from hwnas.latency.records import Measured, Setting
 from hwnas.latency.table import Fit, LatencyTable
 from hwnas.search.laws import load_law
 from hwnas.search.objectives import cost_names, get_objective, interval_of, measured_cost, objective_names
