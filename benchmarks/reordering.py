@@ -8,6 +8,7 @@ Prefixes are sub-networks of all layers with the first heads, the first units, o
 - standard: plain fine-tuning, then the prefixes in the order of the model as it came, in that of first-order and of
   movement scores, and in the reverse of the first-order order, as a control. Nothing is trained after the ordering.
 - full: a super-network in the order of the model as it came.
+- full-then-reorder: the same one, in the order of first-order scores that are made after the training.
 - full+reorder: heads and units are ordered before the training, by scores of the model that is not yet fine-tuned,
   with a new head: what `hwnas train --reorder first-order` does.
 - full+fine-tuned-order: they are ordered by scores of a fine-tuned twin, and the model is trained from the start.
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from _train import Trained
 
 NAME = "reordering"
-VARIANTS = ("standard", "full", "full+reorder", "full+fine-tuned-order")
+VARIANTS = ("standard", "full", "full-then-reorder", "full+reorder", "full+fine-tuned-order")
 WIDTHS = 8
 SIDES = ("heads", "units", "both")
 CAME, REVERSED = "as it came", "reversed first-order"
@@ -83,12 +84,14 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
         before = float(found["seconds"])
         reorder(trained.model, Order.from_json(found))
         trained.kept = None  # weights are kept by options, which do not tell this start from the usual one
-    strategy, _, rest = unit.variant.partition("+")
+    strategy, _, rest = unit.variant.removesuffix("-then-reorder").partition("+")
     trained.train(folder / strategy, strategy=strategy, reorder="first-order" if rest == "reorder" else None)
     trained.facts["seconds"] += before
+    data, regression = trained.training_batches(options.score_rows), trained.task.is_regression
+    if unit.variant == "full-then-reorder":
+        reorder(trained.model, score(trained.model, data, regression=regression))
     rows = prefixes(trained, CAME if unit.variant in ("standard", "full") else "first-order")
     if unit.variant == "standard":
-        data, regression = trained.training_batches(options.score_rows), trained.task.is_regression
         for method in ("movement", "first-order"):
             reorder(trained.model, score(trained.model, data, method=method, regression=regression))
             rows += prefixes(trained, method)
