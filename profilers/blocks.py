@@ -34,7 +34,7 @@ def calm_blocks(rounds: Sequence[Seconds], calm: Sequence[bool]) -> list[Seconds
     return [block for block, counts in zip(rounds, calm, strict=True) if counts]
 
 
-def counted(timing: RawTiming, protocol: TimingProtocol) -> list[bool]:
+def _counted(timing: RawTiming, protocol: TimingProtocol) -> list[bool]:
     """For each block whether it stays: the calm ones, or all if too few are."""
     return list(timing.calm) if _enough(timing, protocol) else [True] * len(timing.rounds)
 
@@ -191,7 +191,7 @@ def _leave_out(timing: RawTiming, protocol: TimingProtocol, probed: bool) -> Non
 
     Where nothing tells which are the calmest, all stay if hardly any was calm.
     """
-    kept = counted(timing, protocol)
+    kept = _counted(timing, protocol)
     slowed = [effect for effect, counts in zip(timing.effects, kept, strict=False) if counts]
     if float(np.median(slowed)) > _SLOWED if slowed else not _enough(timing, protocol):
         timing.flags += ("disturbed",)

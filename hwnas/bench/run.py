@@ -208,8 +208,9 @@ def _check_scale(scale: Scale, series: Sequence[Series], tasks: set[str], evalua
     from hwnas.training.pretrained import load_config
 
     config = load_config(scale.model)
+    dimensions = get_family(config).dimensions(config)
     for entry in series:
-        space = get_space(entry.space, get_family(config).dimensions(config))
+        space = get_space(entry.space, dimensions)
         if entry.approach == STANDARD:
             get_scheduler(entry.method, space, objectives=2, evaluations=evaluations, seed=0)
         elif entry.approach != QUANTISED:

@@ -87,7 +87,6 @@ class Trials:
     _reason: Exception | None = field(default=None, init=False)
     _begun: int = field(default=0, init=False)
     _spent: int = field(default=0, init=False)
-    _ended: int = field(default=0, init=False)
     _now: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -268,7 +267,6 @@ class Trials:
         self._charge(trial, start)
         del self.running[trial.number]
         self._in_a_row, self._reason = 0, None
-        self._ended += trial.level
         self.done.append(
             Done(
                 number=trial.number,
@@ -280,7 +278,7 @@ class Trials:
                 seconds=seconds,
                 searcher_seconds=trial.own,
                 elapsed=self._now,
-                spent=self._ended / self.levels,
+                spent=(self._spent - sum(other.level for other in self.running.values())) / self.levels,
             )
         )
         self._say(trial)
@@ -295,7 +293,6 @@ class Trials:
         self.lost, self._in_a_row = self.lost + 1, self._in_a_row + 1
         if not trial.over:
             self._spent += 1
-        self._ended += trial.level + (not trial.over)
         self._say(trial)
 
     @property

@@ -116,8 +116,11 @@ def _read(path: Path, columns: list[str]) -> list[Row]:
         for column, content in zip(columns[:-1], values[:-1], strict=True):
             if not isinstance(content, str):
                 raise DataError(f"{path}: row {number}, column {column!r} holds {_shown(content)}; expected text.")
-            if any("\ud800" <= letter <= "\udfff" for letter in content):
-                raise DataError(f"{path}: row {number}, column {column!r} holds half a character, a lone surrogate.")
+            try:
+                content.encode()
+            except UnicodeEncodeError:
+                where = f"{path}: row {number}, column {column!r}"
+                raise DataError(f"{where} holds half a character, a lone surrogate.") from None
         if not first.strip():
             raise DataError(f"{path}: row {number} has an empty {columns[0]!r}.")
         if isinstance(value, str):

@@ -111,14 +111,13 @@ def lacking_weights(found: Mapping[str, Any], prefix: str = "") -> str | None:
 
 
 def _prepare_decoder(model: Any, tokenizer: Any, source: str) -> None:
-    """Padding, behind which the last token is found that is classified, and no cache of keys and values."""
+    """Padding, behind which the last token is found that is classified."""
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token is None:
             raise ModelError(f"the tokenizer of {source} has no padding and no end token; give it a padding token.")
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     model.config.pad_token_id = tokenizer.pad_token_id
-    model.config.use_cache = False
 
 
 def _unreadable(source: str, error: Exception) -> str:
