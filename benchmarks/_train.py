@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from hwnas.tasks.task import VALIDATION_SHARE
 from hwnas.training.evaluate import predict
 from hwnas.training.options import TrainOptions
 from hwnas.training.pretrained import load_pretrained
-from hwnas.training.train import default_learning_rate, train_supernet
+from hwnas.training.train import default_learning_rate, put_in_order, train_supernet
 
 EVALUATION_BATCH = 64
 _TELL_SECONDS = 30.0
@@ -91,7 +91,8 @@ class Trained:
             "precision": unit.precision,
             "seed": unit.seed,
         }
-        options = TrainOptions(**{**usual, **changes})
+        asked = TrainOptions(**{**usual, **changes})
+        options = replace(asked, reorder_after=None)  # what is done after a training serves no other as a start
         self.space = get_space(space, self.dimensions)
         if path := self._kept_path(options):
             with locked(path.parent / f"{path.name}.lock"):
@@ -100,6 +101,9 @@ class Trained:
                     self._store(path)
         else:
             self._train(folder, options)
+        if asked.reorder_after is not None:
+            method, regression = asked.reorder_after, self.task.is_regression
+            put_in_order(self.model, self.tokenizer, self.train_set, method, regression=regression, seed=asked.seed)
 
     def _train(self, folder: Path, options: TrainOptions) -> None:
         unit, told = self.unit, 0.0
@@ -138,8 +142,9 @@ class Trained:
         """Where the weights of this training are kept: all that they depend on but the code is in the name."""
         if self.kept is None or options.front is not None:  # a front is a file, which may change
             return None
-        unit = self.unit
-        of = (unit.task, unit.train_rows, unit.max_length, unit.model, unit.seed, self.space.name, asdict(options))
+        unit, told = self.unit, asdict(options)
+        del told["reorder_after"]
+        of = (unit.task, unit.train_rows, unit.max_length, unit.model, unit.seed, self.space.name, told)
         digest = hashlib.sha256(json.dumps([of, versions()], sort_keys=True, default=str).encode()).hexdigest()[:16]
         return self.kept / f"{unit.task}-{options.strategy}-seed-{unit.seed}-{digest}"
 

@@ -9,7 +9,8 @@ hypervolume is the one below the point (2, 2), so 4 at most. It depends on what 
 are, and a table of other variants has other numbers.
 
 A variant is a strategy, with `+reorder` (heads and units ordered by first-order importance before the training),
-`+hidden` and `+attention` (distillation of hidden states and of attention relations, weight 1) behind it.
+`+reorder-after` (after it), `+hidden` and `+attention` (distillation of hidden states and of attention relations,
+weight 1) behind it.
 Each (task, variant, seed) is one training and 100 rows of the CSV file.
 """
 
@@ -33,12 +34,14 @@ from hwnas.search.hypervolume import hypervolume
 NAME = "ablation"
 TASKS = ("mrpc", "sst2")
 STRATEGIES = ("standard", "random", "random-linear", "sandwich", "kd", "full")
-VARIANTS = (*STRATEGIES, "full+reorder", "full+hidden", "full+reorder+hidden")
+AFTER = tuple(f"{strategy}+reorder-after" for strategy in ("standard", "sandwich", "full"))
+VARIANTS = (*STRATEGIES, "full+reorder", *AFTER, "full+hidden", "full+reorder+hidden")
 REFERENCE_VARIANT = "full"
 """What other variants are compared with, seed by seed: the default strategy."""
 
 EXTRAS: dict[str, dict[str, Any]] = {
     "reorder": {"reorder": "first-order"},
+    "reorder-after": {"reorder_after": "first-order"},
     "hidden": {"hidden_weight": 1.0},
     "attention": {"attention_weight": 1.0},
 }

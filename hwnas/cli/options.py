@@ -189,6 +189,15 @@ Reorder = Annotated[
         show_default=False,
     ),
 ]
+ReorderAfter = Annotated[
+    str | None,
+    option(
+        "--reorder-after",
+        help="The same after the training, by scores of the trained weights.",
+        panel=_TRAIN,
+        show_default=False,
+    ),
+]
 
 RUNTIMES = "bitsandbytes, onnxruntime, openvino, tensorrt, tensorrt-rtx, torch or torch-compile"
 """Names of the profilers, for helps: nothing is imported for them."""

@@ -55,6 +55,7 @@ def run(
     report_to: options.ReportTo = "none",
     logging_dir: options.LoggingDir = None,
     reorder: options.Reorder = None,
+    reorder_after: options.ReorderAfter = None,
     target: options.TargetName = "cpu",
     runtime: options.Runtime = "onnxruntime",
     precision: options.FloatPrecision = "fp32",
@@ -135,7 +136,7 @@ def run(
         seed=seed, random_share=random_share, sampling=sampling, front=absolute(train_front), front_share=front_share,
         budget=budget, teacher=teacher, hidden_weight=hidden_weight, attention_weight=attention_weight,
         precision=train_precision, accumulate=accumulate, report_to=report_to, logging_dir=absolute(logging_dir),
-        reorder=reorder,
+        reorder=reorder, reorder_after=reorder_after,
     )  # fmt: skip
     spec = with_space(
         spec, space, align, bounds, target=target, runtime=runtime, precision=precision, batch=batch, seq_len=seq_len,

@@ -51,6 +51,7 @@ def train(
     report_to: options.ReportTo = "none",
     logging_dir: options.LoggingDir = None,
     reorder: options.Reorder = None,
+    reorder_after: options.ReorderAfter = None,
     target: options.TargetName = "cpu",
     runtime: options.Runtime = "onnxruntime",
     precision: options.Precision = "fp32",
@@ -91,6 +92,7 @@ def train(
                 front=absolute(train_front), front_share=front_share, budget=budget, teacher=teacher,
                 hidden_weight=hidden_weight, attention_weight=attention_weight, precision=train_precision,
                 accumulate=accumulate, report_to=report_to, logging_dir=absolute(logging_dir), reorder=reorder,
+                reorder_after=reorder_after,
             )  # fmt: skip
             spec = with_space(
                 spec, space, align, bounds, target=target, runtime=runtime, precision=precision, batch=batch,

@@ -46,6 +46,11 @@ class EncodedDataset:
         item["labels"] = self._labels[index]
         return item
 
+    def select(self, indices: Sequence[int]) -> EncodedDataset:
+        """Some of the examples, by index, in the order that they are given in."""
+        columns = {name: [column[index] for index in indices] for name, column in self._columns.items()}
+        return EncodedDataset(columns, [self._labels[index] for index in indices])
+
     @property
     def labels(self) -> np.ndarray:
         """Labels in order, shape (n,): int64 class indices, or float64 values for regression."""

@@ -57,6 +57,7 @@ class TrainOptions:
         report_to: Logging integrations of transformers, separated by commas.
         logging_dir: Folder for the files of TensorBoard.
         reorder: Importance score by which heads and units are put in order before the first step, if given.
+        reorder_after: The same after the last step, by scores of the trained weights.
     """
 
     strategy: str = "full"
@@ -82,6 +83,7 @@ class TrainOptions:
     report_to: str = "none"
     logging_dir: str | None = None
     reorder: str | None = None
+    reorder_after: str | None = None
 
     def __post_init__(self) -> None:
         get_strategy(self.strategy)

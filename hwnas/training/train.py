@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hwnas.errors import CheckpointError, UnknownNameError, UsageError
 from hwnas.spaces import Space
 from hwnas.tasks import EncodedDataset, batches, collator
@@ -15,7 +17,21 @@ from hwnas.training.pretrained import model_source
 from hwnas.training.processes import agreed, count, is_first
 from hwnas.training.strategy import get_strategy
 
-__all__ = ["Progress", "TrainOptions", "default_learning_rate", "train_supernet", "training_arguments", "unwrap"]
+__all__ = [
+    "Progress",
+    "TrainOptions",
+    "default_learning_rate",
+    "put_in_order",
+    "train_supernet",
+    "training_arguments",
+    "unwrap",
+]
+
+SCORE_EXAMPLES = 2048
+"""Training examples that heads and units are put in order by, at most."""
+
+SCORE_BATCH = 16
+"""Examples in a batch of these."""
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, short text)."""
@@ -119,7 +135,7 @@ def train_supernet(
         logging_steps=max(1, total // 100),
     )
     if resume is None and options.reorder is not None:
-        _reorder(model, tokenizer, dataset, options, regression=regression)
+        put_in_order(model, tokenizer, dataset, options.reorder, regression=regression, seed=options.seed)
     losses: list[float] = []  # of the steps
     parts: list[float] = []  # of the batches that the present step adds up, each divided by their number
     begun = False
@@ -178,6 +194,8 @@ def train_supernet(
     finally:
         unwrap(trainer, model)
     trainer.check_weights()  # where no step was left, those of the checkpoint
+    if options.reorder_after is not None:
+        put_in_order(model, tokenizer, dataset, options.reorder_after, regression=regression, seed=options.seed)
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail) if tail else math.nan
 
@@ -188,8 +206,9 @@ def _check_options(options: TrainOptions) -> None:
 
     from hwnas.importance import method_names
 
-    if options.reorder is not None and options.reorder not in method_names():
-        raise UnknownNameError("importance score", options.reorder, method_names())
+    for method in (options.reorder, options.reorder_after):
+        if method is not None and method not in method_names():
+            raise UnknownNameError("importance score", method, method_names())
     if options.precision == "fp16" and not torch.cuda.is_available():
         raise UsageError("--train-precision fp16 needs a GPU; on the processor train in fp32 or bf16.")
 
@@ -297,13 +316,27 @@ def _loggers(options: TrainOptions) -> list[Any]:
     return made
 
 
-def _reorder(model: Any, tokenizer: Any, dataset: EncodedDataset, options: TrainOptions, *, regression: bool) -> None:
-    """Put heads and units in the order of their importance on the training split, in place."""
-    assert options.reorder is not None
+def put_in_order(
+    model: Any, tokenizer: Any, dataset: EncodedDataset, method: str, *, regression: bool, seed: int = 0
+) -> None:
+    """Put heads and units in the order of their importance, in place.
+
+    Args:
+        model: A Hugging Face sequence-classification module.
+        tokenizer: Its tokenizer.
+        dataset: The encoded training split, of which `SCORE_EXAMPLES` are drawn.
+        method: A name in `hwnas.importance.method_names()`.
+        regression: The task is a regression.
+        seed: Of the draw.
+
+    Raises:
+        UsageError: The loss of an example or a score is not finite.
+    """
     from hwnas.importance import reorder, score
 
-    data = batches(dataset, tokenizer, options.batch_size)
-    reorder(model, score(model, data, method=options.reorder, regression=regression))
+    chosen = np.random.default_rng((seed, 2)).permutation(len(dataset))[:SCORE_EXAMPLES]
+    data = batches(dataset.select(sorted(chosen.tolist())), tokenizer, SCORE_BATCH)
+    reorder(model, score(model, data, method=method, regression=regression))
 
 
 def _quiet(trainer: Any) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from hwnas.models import get_family
 from hwnas.spaces import get_space
-from hwnas.tasks import EncodedDataset
+from hwnas.tasks import EncodedDataset, batches
 from hwnas.training.options import TrainOptions
 from hwnas.training.train import train_supernet
 from hwnas.training.trainer import SuperNetTrainer
@@ -51,6 +51,12 @@ def train_toy(model: Any, folder: Path, *, progress: Any = None, **options: Any)
 def toy() -> Callable[..., float]:
     """`train_toy`."""
     return train_toy
+
+
+@pytest.fixture
+def toy_batches() -> list[dict[str, torch.Tensor]]:
+    """The 48 examples in batches."""
+    return list(batches(toy_data(), Tokenizer(), 16))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import torch
 from transformers import get_scheduler
 
 from hwnas.errors import HwnasError, UnknownNameError, UsageError
+from hwnas.importance import Order, reorder, score
 from hwnas.training.options import TrainOptions
 from hwnas.training.seal import latest_checkpoint
 from hwnas.training.train import training_arguments
@@ -180,3 +181,22 @@ def test_heads_and_units_are_reordered_before_the_first_step(
     assert not torch.allclose(mine, other, atol=1e-3)
     with pytest.raises(UnknownNameError, match="importance score"):
         toy(model, tmp_path / "wrong", reorder="magic")
+
+
+def test_heads_and_units_are_reordered_after_the_last_step(
+    tiny: Callable[..., Any], toy: Callable[..., float], toy_batches: list[dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
+    plain, after, again = tiny("bert"), tiny("bert"), tiny("bert")
+    options: dict[str, Any] = {"max_steps": 3, "learning_rate": 1e-2}
+    toy(plain, tmp_path / "plain", **options)
+    toy(after, tmp_path / "after", **options, reorder_after="first-order")
+    toy(again, tmp_path / "after", **options, reorder_after="first-order")  # no step is left
+    order = Order.of(score(plain, toy_batches))
+    assert order.units[0] != tuple(range(len(order.units[0]))), "the case shows nothing"
+    reorder(plain, order)
+    for other in (after, again):
+        pairs = zip(plain.state_dict().values(), other.state_dict().values(), strict=True)
+        assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
+    with pytest.raises(UnknownNameError, match="importance score"):
+        toy(plain, tmp_path / "wrong", reorder_after="magic")
+    assert not (tmp_path / "wrong").exists(), "refused before anything is written"
