@@ -23,8 +23,9 @@ from hwnas.tasks import EncodedDataset, TaskData, batches, encode, load_task
 from hwnas.tasks.task import VALIDATION_SHARE
 from hwnas.training.evaluate import predict
 from hwnas.training.options import TrainOptions
+from hwnas.training.order import put_in_order
 from hwnas.training.pretrained import load_pretrained
-from hwnas.training.train import default_learning_rate, put_in_order, train_supernet
+from hwnas.training.train import default_learning_rate, train_supernet
 
 EVALUATION_BATCH = 64
 _TELL_SECONDS = 30.0

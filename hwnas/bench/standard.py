@@ -18,6 +18,7 @@ from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
 from hwnas.errors import UsageError
 from hwnas.tasks import EncodedDataset, collator
+from hwnas.training.labels import LabelScale
 from hwnas.training.losses import task_loss
 from hwnas.training.options import TrainOptions
 from hwnas.training.train import training_arguments, unwrap
@@ -76,8 +77,8 @@ def fine_tune(
         options: Steps, batches, rates and seed; what concerns several sub-networks does not count.
         regression: The task is a regression.
         levels: Equal parts of the training.
-        goes_on: Called after each level but the last, counted from 1, with the module as it is then; False ends the
-            training there.
+        goes_on: Called after each level but the last, counted from 1, with the module as it is then, which in a
+            regression speaks of scaled labels; False ends the training there.
 
     Returns:
         How many levels it was trained for.
@@ -96,6 +97,10 @@ def fine_tune(
     total = options.steps(len(dataset))
     if not 1 <= levels <= total:
         raise UsageError(f"{levels} levels of {total} training steps: expected 1 to {total}.")
+    labels = LabelScale.of(dataset, module) if regression else None
+    if labels is not None:
+        labels.start(module, tokenizer, dataset)
+        dataset = labels.scaled(dataset)
     watch = _Levels(module, {-(-total * level // levels): level for level in range(1, levels)}, goes_on)
     with tempfile.TemporaryDirectory(prefix="hwnas-", ignore_cleanup_errors=True) as folder:
         arguments = training_arguments(module.config, options, folder, total)
@@ -113,6 +118,8 @@ def fine_tune(
             trainer.train()
         finally:
             unwrap(trainer, module)
+    if labels is not None:
+        labels.leave(module)
     module.eval()
     return watch.ended or levels
 

@@ -51,6 +51,10 @@ class EncodedDataset:
         columns = {name: [column[index] for index in indices] for name, column in self._columns.items()}
         return EncodedDataset(columns, [self._labels[index] for index in indices])
 
+    def relabel(self, labels: Sequence[int | float]) -> EncodedDataset:
+        """The same examples with other labels, one each."""
+        return EncodedDataset(self._columns, labels)
+
     @property
     def labels(self) -> np.ndarray:
         """Labels in order, shape (n,): int64 class indices, or float64 values for regression."""

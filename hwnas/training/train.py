@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hwnas.errors import CheckpointError, UnknownNameError, UsageError
 from hwnas.spaces import Space
-from hwnas.tasks import EncodedDataset, batches, collator
+from hwnas.tasks import EncodedDataset, collator
+from hwnas.training.labels import LabelScale
 from hwnas.training.options import SCHEDULES, TrainOptions
+from hwnas.training.order import put_in_order
 from hwnas.training.pretrained import model_source
 from hwnas.training.processes import agreed, count, is_first
 from hwnas.training.strategy import get_strategy
@@ -21,17 +21,10 @@ __all__ = [
     "Progress",
     "TrainOptions",
     "default_learning_rate",
-    "put_in_order",
     "train_supernet",
     "training_arguments",
     "unwrap",
 ]
-
-SCORE_EXAMPLES = 2048
-"""Training examples that heads and units are put in order by, at most."""
-
-SCORE_BATCH = 16
-"""Examples in a batch of these."""
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, short text)."""
@@ -80,8 +73,8 @@ def train_supernet(
             first one.
 
     Returns:
-        The mean loss of the last tenth of the steps made by this call, summed over a step's sub-networks; NaN if
-        every step had been made before.
+        The mean loss of the last tenth of the steps made by this call, summed over a step's sub-networks, of a
+        regression in terms of scaled labels (see `LabelScale`); NaN if every step had been made before.
 
     Raises:
         CheckpointError: The newest checkpoint is damaged.
@@ -123,6 +116,12 @@ def train_supernet(
         _check_count(resume)
         loggers = _loggers(options)
     total = options.steps(len(dataset))
+    labels = LabelScale.of(dataset, model) if regression else None
+    if labels is not None:
+        labels.start(model, tokenizer, dataset)
+        dataset = labels.scaled(dataset)
+        if teacher is not None:
+            labels.enter(teacher)
     arguments = training_arguments(
         model.config,
         options,
@@ -196,6 +195,8 @@ def train_supernet(
     trainer.check_weights()  # where no step was left, those of the checkpoint
     if options.reorder_after is not None:
         put_in_order(model, tokenizer, dataset, options.reorder_after, regression=regression, seed=options.seed)
+    if labels is not None:
+        labels.leave(model)
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail) if tail else math.nan
 
@@ -314,29 +315,6 @@ def _loggers(options: TrainOptions) -> list[Any]:
         else:
             made.append(callback())
     return made
-
-
-def put_in_order(
-    model: Any, tokenizer: Any, dataset: EncodedDataset, method: str, *, regression: bool, seed: int = 0
-) -> None:
-    """Put heads and units in the order of their importance, in place.
-
-    Args:
-        model: A Hugging Face sequence-classification module.
-        tokenizer: Its tokenizer.
-        dataset: The encoded training split, of which `SCORE_EXAMPLES` are drawn.
-        method: A name in `hwnas.importance.method_names()`.
-        regression: The task is a regression.
-        seed: Of the draw.
-
-    Raises:
-        UsageError: The loss of an example or a score is not finite.
-    """
-    from hwnas.importance import reorder, score
-
-    chosen = np.random.default_rng((seed, 2)).permutation(len(dataset))[:SCORE_EXAMPLES]
-    data = batches(dataset.select(sorted(chosen.tolist())), tokenizer, SCORE_BATCH)
-    reorder(model, score(model, data, method=method, regression=regression))
 
 
 def _quiet(trainer: Any) -> None:

@@ -32,17 +32,19 @@ def toy_data(examples: int = 48) -> EncodedDataset:
     return EncodedDataset({"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}, labels)
 
 
-def train_toy(model: Any, folder: Path, *, progress: Any = None, **options: Any) -> float:
+def train_toy(
+    model: Any, folder: Path, *, data: EncodedDataset | None = None, progress: Any = None, **options: Any
+) -> float:
     """Train a tiny model on 48 examples: `toy(model, folder, max_steps=5)` gives the last loss."""
     space = get_space("small", get_family(model.config).dimensions(model.config))
     return train_supernet(
         model,
         Tokenizer(),
-        toy_data(),
+        data or toy_data(),
         space,
         TrainOptions(**{"batch_size": 8, **options}),
         folder,
-        regression=False,
+        regression=model.config.num_labels == 1,
         progress=progress,
     )
 
@@ -51,6 +53,12 @@ def train_toy(model: Any, folder: Path, *, progress: Any = None, **options: Any)
 def toy() -> Callable[..., float]:
     """`train_toy`."""
     return train_toy
+
+
+@pytest.fixture
+def toy_tokenizer() -> Tokenizer:
+    """The tokenizer of the toy examples."""
+    return Tokenizer()
 
 
 @pytest.fixture

@@ -1,0 +1,38 @@
+"""Heads and units in the order of their importance, before a training or after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hwnas.tasks import EncodedDataset, batches
+
+SCORE_EXAMPLES = 2048
+"""Training examples that heads and units are put in order by, at most."""
+
+SCORE_BATCH = 16
+"""Examples in a batch of these."""
+
+
+def put_in_order(
+    model: Any, tokenizer: Any, dataset: EncodedDataset, method: str, *, regression: bool, seed: int = 0
+) -> None:
+    """Put heads and units in the order of their importance, in place.
+
+    Args:
+        model: A Hugging Face sequence-classification module.
+        tokenizer: Its tokenizer.
+        dataset: The encoded training split, of which `SCORE_EXAMPLES` are drawn.
+        method: A name in `hwnas.importance.method_names()`.
+        regression: The task is a regression.
+        seed: Of the draw.
+
+    Raises:
+        UsageError: The loss of an example or a score is not finite.
+    """
+    from hwnas.importance import reorder, score
+
+    chosen = np.random.default_rng((seed, 2)).permutation(len(dataset))[:SCORE_EXAMPLES]
+    data = batches(dataset.select(sorted(chosen.tolist())), tokenizer, SCORE_BATCH)
+    reorder(model, score(model, data, method=method, regression=regression))
