@@ -20,9 +20,10 @@ import sqlalchemy as sa
 from hwnas.errors import TableError
 from hwnas.latency import schema
 from hwnas.latency.entries import KINDS, Entry, MeasuredEntry, identity, make_entry
-from hwnas.latency.keys import canonical, largest_sizes, split_model
+from hwnas.latency.keys import largest_sizes, split_model
 from hwnas.latency.records import Setting
 from hwnas.profilers.base import first_line
+from hwnas.provenance import canonical
 
 FORMAT = 1
 """Version of the flat rows; a reader refuses any other."""

@@ -14,8 +14,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from hwnas.errors import TableError, UnknownNameError
 from hwnas.latency import schema
 from hwnas.latency.entries import KINDS, Entry, FitEntry, MeasuredEntry, identity, make_entry
-from hwnas.latency.keys import canonical
 from hwnas.latency.records import Setting
+from hwnas.provenance import canonical
 
 RULES = ("newer", "keep", "replace", "error")
 """What to do with an entry that the table holds already, differently."""

@@ -8,14 +8,10 @@ from typing import Any
 
 from hwnas.errors import TableError
 from hwnas.models import get_family
+from hwnas.provenance import canonical
 from hwnas.spaces.architecture import Architecture
 
 _SIZES = ("layers", "heads", "units")  # in the key of a super-network, not in those of its sub-networks
-
-
-def canonical(data: Any) -> str:
-    """One text for one JSON value: keys sorted, no spaces."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def model_key(config: Any) -> str:

@@ -15,7 +15,7 @@ from hwnas.latency.design import choose_design, choose_next, draw_holdout
 from hwnas.latency.events import Observer, ProfileEvent, Progress, Reporter
 from hwnas.latency.findings import HoldoutRow, ProfileReport
 from hwnas.latency.job import Wanted, now
-from hwnas.latency.keys import canonical, model_key, network_key, network_shape, shared_key
+from hwnas.latency.keys import model_key, network_key, network_shape, shared_key
 from hwnas.latency.measure import measure, measure_networks
 from hwnas.latency.predictor import MIN_ROWS, Predictor
 from hwnas.latency.records import Measured, Setting
@@ -23,6 +23,7 @@ from hwnas.latency.setting import make_setting, say_others
 from hwnas.latency.table import Fit, LatencyTable
 from hwnas.models import get_family
 from hwnas.profilers import Failure
+from hwnas.provenance import canonical
 from hwnas.spaces.architecture import Architecture
 
 __all__ = [

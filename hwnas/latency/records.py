@@ -11,7 +11,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from hwnas.errors import TableError
-from hwnas.latency.keys import canonical
+from hwnas.provenance import canonical
 
 DOUBTS = frozenset({"throttled", "clock_low", "contended", "shared_gpu", "disturbed"})
 """Flags of rows that are measured again later."""

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from hwnas.cli.app import app
 from hwnas.errors import HwnasError
-from hwnas.latency.keys import canonical
 from hwnas.latency.records import Measured, Setting
 from hwnas.latency.table import Fit, LatencyTable
 from hwnas.profilers import Failure
+from hwnas.provenance import canonical
 
 MODEL = {"model_type": "bert", "hidden_size": 32}
 NETWORKS = [canonical({**MODEL, "shape": [[4, 64], [heads, 16]]}) for heads in range(4)]

@@ -16,11 +16,11 @@ import pytest
 import sqlalchemy as sa
 from transformers import BertConfig, RobertaConfig
 
-from hwnas.latency.keys import canonical
 from hwnas.latency.profile import make_setting
 from hwnas.latency.records import Measured, Setting
 from hwnas.latency.table import Fit, LatencyTable
 from hwnas.profilers import Failure, TimingProtocol
+from hwnas.provenance import canonical
 
 FAST = TimingProtocol(
     rounds=2, max_rounds=2, processes=1, runs=2, block_seconds=0.0, warmup_window=1, warmup_seconds=0.01, calm=1e9

@@ -18,11 +18,12 @@ from hwnas.cli import estimate_view
 from hwnas.errors import TableError, UnknownNameError, UnknownTargetError, UsageError
 from hwnas.latency.calibration import Calibration, leave_one_out, published, published_calibration, student_95
 from hwnas.latency.estimate import NOTE, estimate_model, make_estimator, samples
-from hwnas.latency.keys import canonical, network_key
+from hwnas.latency.keys import network_key
 from hwnas.latency.records import Estimated, EstimatedMemory, Measured, Setting
 from hwnas.latency.roofline import FORMATS, ModelFacts, facts_of, least_seconds, operators, parameters, parse_network
 from hwnas.latency.table import LatencyTable
 from hwnas.models import get_family
+from hwnas.provenance import canonical
 from hwnas.slicing.extract import build_extracted
 from hwnas.spaces.architecture import Architecture
 from hwnas.targets import load_targets

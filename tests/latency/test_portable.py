@@ -21,10 +21,11 @@ from hwnas.latency import portable
 from hwnas.latency.checking import COLUMNS, flat_row
 from hwnas.latency.contents import Stored
 from hwnas.latency.entries import Selection
-from hwnas.latency.keys import canonical, model_key, network_key
+from hwnas.latency.keys import model_key, network_key
 from hwnas.latency.portable import export_file, import_file, merge_table, read_file
 from hwnas.latency.records import Measured, Setting
 from hwnas.latency.table import Fit, LatencyTable
+from hwnas.provenance import canonical
 from hwnas.spaces.architecture import Architecture
 
 SUFFIXES = ("csv", "parquet")
