@@ -166,6 +166,7 @@ def train_supernet(
         regression=regression,
         train_lengths=dataset.lengths,
         random_share=options.random_share,
+        head_rate=options.head_learning_rate,
         distiller=Distiller(
             temperature=options.temperature,
             regression=regression,
