@@ -4,7 +4,7 @@
     python benchmarks/quality.py --only-table
 
 RTE, MRPC, CoLA, STS-B and SST-2 with the embedded MiniLM, three seeds. A variant is a strategy, or STRATEGY@RATE with a
-peak learning rate of its own, or STRATEGY@RATE/HEAD with another one of the classification head and the pooler. The
+peak learning rate of its own, or STRATEGY@RATE:HEAD with another one of the classification head and the pooler. The
 usual rate of hwnas suits super-networks, so plain fine-tuning also runs at 5e-5, the largest of those that Devlin et
 al. (2019, appendix A.3) name. A strategy counts at whichever rate has the better mean on the validation examples, over
 the seeds that were run with all. The goal: the whole network after `full` is at most 1% worse, relatively, on the test
@@ -39,7 +39,7 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
     from _train import Trained, layer_cut, width_cut
 
     trained = Trained(unit, options.data_dir, options.kept)
-    strategy, *rates = re.split("[@/]", unit.variant)
+    strategy, *rates = re.split("[@:]", unit.variant)
     names = ("learning_rate", "head_learning_rate")
     trained.train(folder, strategy=strategy, **dict(zip(names, map(float, rates), strict=False)))
     size = trained.dimensions
