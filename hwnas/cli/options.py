@@ -149,6 +149,14 @@ RandomShare = Annotated[
         panel=_TRAIN,
     ),
 ]
+WholeFirst = Annotated[
+    float,
+    option(
+        "--whole-first",
+        help="Share of the steps, the first ones, that train the whole network alone before the strategy begins.",
+        panel=_TRAIN,
+    ),
+]
 Sampling = Annotated[
     str, option("--sampling", help="Draws of random sub-networks: space, encoding or cost.", panel=_TRAIN)
 ]

@@ -44,6 +44,7 @@ class TrainOptions:
         seed: Seed of the order of examples, dropout, and the sub-networks that are drawn.
         random_share: Probability that a step of `random` trains a random sub-network and not the whole one; what
             that of `random-linear` rises to.
+        whole_first: Share of the steps, the first ones, that train the whole network alone, whatever the strategy.
         sampling: A name in `SAMPLINGS`.
         front: A front to draw near to: the `front.json` of a search, or a list of architectures.
         front_share: Probability that a draw is a mutation of a member of `front`.
@@ -73,6 +74,7 @@ class TrainOptions:
     temperature: float = 10.0
     seed: int = 0
     random_share: float = 1.0
+    whole_first: float = 0.0
     sampling: str = "space"
     front: str | None = None
     front_share: float = 0.0
@@ -118,7 +120,12 @@ class TrainOptions:
         for name, value in at_least.items():
             if not (value >= 0 and math.isfinite(value)):
                 raise UsageError(f"{name} must be 0 or more.")
-        for name, share in (("--random-share", self.random_share), ("--front-share", self.front_share)):
+        shares = {
+            "--random-share": self.random_share,
+            "--front-share": self.front_share,
+            "--whole-first": self.whole_first,
+        }
+        for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise UsageError(f"{name} must be from 0 to 1.")
         self._check_pairs()

@@ -167,6 +167,7 @@ def train_supernet(
         train_lengths=dataset.lengths,
         random_share=options.random_share,
         head_rate=options.head_learning_rate,
+        whole_first=options.whole_first,
         distiller=Distiller(
             temperature=options.temperature,
             regression=regression,

@@ -16,6 +16,7 @@ from transformers import Trainer, TrainerCallback
 
 from hwnas.errors import HwnasError
 from hwnas.slicing.supernet import view
+from hwnas.spaces import Architecture
 from hwnas.training.distil import Distiller
 from hwnas.training.losses import task_loss
 from hwnas.training.passes import shared_passes
@@ -96,6 +97,7 @@ class SuperNetTrainer(Trainer):
         random_share: As for `Strategy.sub_networks`.
         distiller: How sub-networks are taught; None: by the predictions of a step's first one.
         head_rate: Peak learning rate of the classification head and a pooler; None: that of all.
+        whole_first: Share of the steps, the first ones, that train the whole network alone.
         **keywords: As for `transformers.Trainer`.
     """
 
@@ -111,13 +113,14 @@ class SuperNetTrainer(Trainer):
         random_share: float = 1.0,
         distiller: Distiller | None = None,
         head_rate: float | None = None,
+        whole_first: float = 0.0,
         **keywords: Any,
     ) -> None:
         super().__init__(**keywords)
         self.strategy, self.space, self.k, self.random_share = strategy, space, k, random_share
         self.regression, self.train_lengths = regression, train_lengths
         self.distiller = distiller or Distiller(temperature=temperature, regression=regression)
-        self.head_rate = head_rate
+        self.head_rate, self.whole_first = head_rate, whole_first
         self._micro_step = (-1, 0)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -141,9 +144,7 @@ class SuperNetTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         labels = inputs.pop("labels")
         total = torch.zeros((), device=labels.device)
-        archs = self.strategy.sub_networks(
-            self.space, self._step_generator(), self.k, progress=self._progress(), random_share=self.random_share
-        )
+        archs = self.sub_networks()
         mask = inputs.get("attention_mask")
         mask = torch.ones_like(inputs["input_ids"]) if mask is None else mask
         with self.accelerator.autocast():
@@ -166,6 +167,15 @@ class SuperNetTrainer(Trainer):
         if self.args.world_size > 1 and self.accelerator.sync_gradients:
             average_gradients(net)
         return total
+
+    def sub_networks(self) -> list[Architecture]:
+        """Those that this step trains; called once in a batch."""
+        generator, done = self._step_generator(), self.state.global_step / self.state.max_steps
+        if done < self.whole_first:
+            return [self.space.largest()]
+        return self.strategy.sub_networks(
+            self.space, generator, self.k, progress=self._progress(), random_share=self.random_share
+        )
 
     def check_weights(self) -> None:
         """Check that the weights may be kept: a gradient can overflow where the loss does not.

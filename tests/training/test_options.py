@@ -13,9 +13,11 @@ from transformers import get_scheduler
 
 from hwnas.errors import HwnasError, UnknownNameError, UsageError
 from hwnas.importance import Order, reorder, score
+from hwnas.spaces import Architecture
 from hwnas.training.options import TrainOptions
 from hwnas.training.seal import latest_checkpoint
 from hwnas.training.train import training_arguments
+from hwnas.training.trainer import SuperNetTrainer
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,7 @@ from hwnas.training.train import training_arguments
         ({"hidden_weight": -0.1}, "--hidden-weight must be 0 or more"),
         ({"attention_weight": float("inf")}, "--attention-weight must be 0 or more"),
         ({"random_share": 1.5}, "--random-share must be from 0 to 1"),
+        ({"whole_first": 1.1}, "--whole-first must be from 0 to 1"),
         ({"front_share": -0.1}, "--front-share must be from 0 to 1"),
         ({"front_share": 0.5}, "--front-share needs --front"),
         ({"front": "front.json"}, "no effect without --front-share"),
@@ -218,3 +221,26 @@ def test_the_head_has_a_rate_of_its_own(
     assert max(moved[name] for name in rest) == pytest.approx(1e-4, rel=0.5)
     for name in heads:
         assert moved[name] == pytest.approx(1e-2, rel=0.5), name
+
+
+def test_the_whole_network_comes_first(
+    tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 5 steps the first two, which begin before 0.4 of them are made, train the whole network alone."""
+    trained: list[list[Architecture]] = []
+    draw = SuperNetTrainer.sub_networks
+
+    def spy(self: SuperNetTrainer) -> list[Architecture]:
+        trained.append(draw(self))
+        return trained[-1]
+
+    monkeypatch.setattr(SuperNetTrainer, "sub_networks", spy)
+    toy(tiny("bert"), tmp_path / "later", max_steps=5, whole_first=0.4)
+    later = [len(step) for step in trained]
+    assert later == [1, 1, 4, 4, 4]
+    whole = trained[-1][0]
+    assert [step[0] for step in trained] == [whole] * 5
+    first = list(trained)
+    trained.clear()
+    toy(tiny("bert"), tmp_path / "at once", max_steps=5)
+    assert trained[2:] == first[2:], "a step draws what it drew without"
