@@ -145,9 +145,8 @@ class Trained:
             return None
         unit, told = self.unit, asdict(options)
         del told["reorder_after"]
-        for name in ("head_learning_rate", "whole_first"):  # as the names were before there were these options
-            if not told[name]:
-                del told[name]
+        if not options.whole_first:  # as the names were before there was this option
+            del told["whole_first"]
         of = (unit.task, unit.train_rows, unit.max_length, unit.model, unit.seed, self.space.name, told)
         digest = hashlib.sha256(json.dumps([of, versions()], sort_keys=True, default=str).encode()).hexdigest()[:16]
         return self.kept / f"{unit.task}-{options.strategy}-seed-{unit.seed}-{digest}"

@@ -11,6 +11,7 @@ Every variant is trained on 7,000 phrases for 2 epochs, and judged with all 15 c
 - reorder, hidden, attention: as in `ablation.py`.
 - front: half of the random networks are near cuts of layers alone, as if a search had found those.
 - cost: random networks evenly by cost; k4: four random networks in a step.
+- whole-first: the first 40% of the steps train the whole network alone.
 - longer: three times the epochs. rate-X: a peak learning rate of X instead of the usual one.
 - cosine, constant: the learning rate falls as a cosine does, or stays, instead of falling in a line.
 
@@ -71,6 +72,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "front": {"front_share": 0.5},
     "cost": {"sampling": "cost"},
     "k4": {"k": 4},
+    "whole-first": {"whole_first": 0.4},
     "cosine": {"schedule": "cosine"},
     "constant": {"schedule": "constant"},
     "longer": {},

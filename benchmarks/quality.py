@@ -4,11 +4,10 @@
     python benchmarks/quality.py --only-table
 
 RTE, MRPC, CoLA, STS-B and SST-2 with the embedded MiniLM, three seeds. A variant is a strategy, or STRATEGY@RATE with a
-peak learning rate of its own, or STRATEGY@RATE:HEAD with another one of the classification head and the pooler. The
-usual rate of hwnas suits sub-networks, so both strategies also run at 5e-5, the largest of those that Devlin et al.
-(2019, appendix A.3) name. A strategy counts at whichever rate has the better mean on the validation examples, over the
-seeds that were run with all. The goal: the whole network after `full` is at most 1% worse, relatively, on the test
-split.
+peak learning rate of its own. The usual rate of hwnas suits sub-networks, so both strategies also run at 5e-5, the
+largest of those that Devlin et al. (2019, appendix A.3) name. A strategy counts at whichever rate has the better mean
+on the validation examples, over the seeds that were run with both. The goal: the whole network after `full` is at most
+1% worse, relatively, on the test split.
 
 Every (task, variant, seed) is one row of the CSV file: the quality of the whole network and of three cuts of it (half
 the heads and units; the first two thirds of the layers; the first half of them) on validation and test examples.
@@ -18,7 +17,6 @@ Four variants on five tasks. Seconds are of the training, beside `--jobs` - 1 ot
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,9 +37,8 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
     from _train import Trained, layer_cut, width_cut
 
     trained = Trained(unit, options.data_dir, options.kept)
-    strategy, *rates = re.split("[@:]", unit.variant)
-    names = ("learning_rate", "head_learning_rate")
-    trained.train(folder, strategy=strategy, **dict(zip(names, map(float, rates), strict=False)))
+    strategy, _, rate = unit.variant.partition("@")
+    trained.train(folder, strategy=strategy, **({"learning_rate": float(rate)} if rate else {}))
     size = trained.dimensions
     cuts = {
         "whole": None,

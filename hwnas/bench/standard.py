@@ -22,7 +22,7 @@ from hwnas.training.labels import LabelScale
 from hwnas.training.losses import task_loss
 from hwnas.training.options import TrainOptions
 from hwnas.training.train import training_arguments, unwrap
-from hwnas.training.trainer import group_by_length, split_head
+from hwnas.training.trainer import group_by_length
 
 
 class AloneTrainer(Trainer):
@@ -31,19 +31,12 @@ class AloneTrainer(Trainer):
     Args:
         regression: The task is a regression.
         lengths: Tokens of each training example.
-        head_rate: Peak learning rate of the head, if it has one of its own.
         **keywords: As for `transformers.Trainer`.
     """
 
-    def __init__(
-        self, *, regression: bool, lengths: Sequence[int], head_rate: float | None = None, **keywords: Any
-    ) -> None:
+    def __init__(self, *, regression: bool, lengths: Sequence[int], **keywords: Any) -> None:
         super().__init__(**keywords)
-        self._regression, self._lengths, self._head_rate = regression, lengths, head_rate
-
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The usual optimizer, the head in parameter groups of its own."""
-        return split_head(super().create_optimizer(model), self.accelerator.unwrap_model(self.model), self._head_rate)
+        self._regression, self._lengths = regression, lengths
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return group_by_length(self, self._lengths)
@@ -114,7 +107,6 @@ def fine_tune(
         trainer = AloneTrainer(
             regression=regression,
             lengths=dataset.lengths,
-            head_rate=options.head_learning_rate,
             model=module,
             args=arguments,
             train_dataset=dataset,

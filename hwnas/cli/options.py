@@ -123,15 +123,6 @@ LearningRate = Annotated[
         show_default=False,
     ),
 ]
-HeadLearningRate = Annotated[
-    float | None,
-    option(
-        "--head-learning-rate",
-        help="Peak learning rate of the classification head and a pooler. [default: that of the rest]",
-        panel=_TRAIN,
-        show_default=False,
-    ),
-]
 Schedule = Annotated[
     str,
     option("--schedule", help="What the learning rate does after its peak: linear, cosine or constant.", panel=_TRAIN),

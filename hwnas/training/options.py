@@ -36,7 +36,6 @@ class TrainOptions:
         max_steps: Stop after this many steps instead, if given.
         batch_size: Examples in one forward pass of one process. A step has `accumulate` such batches in each process.
         learning_rate: Peak of AdamW's rate, which warms up for 6% of the steps. None takes `default_learning_rate`.
-        head_learning_rate: The same of the classification head and a pooler; None takes that of the rest.
         schedule: What it does after the peak: a name in `SCHEDULES`.
         weight_decay: AdamW's decoupled weight decay.
         k: Random sub-networks in a step, for strategies that draw some.
@@ -67,7 +66,6 @@ class TrainOptions:
     max_steps: int | None = None
     batch_size: int = 16
     learning_rate: float | None = None
-    head_learning_rate: float | None = None
     schedule: str = "linear"
     weight_decay: float = 0.01
     k: int = 2
@@ -103,7 +101,6 @@ class TrainOptions:
             "--max-steps": self.max_steps,
             "--batch-size": self.batch_size,
             "--learning-rate": self.learning_rate,
-            "--head-learning-rate": self.head_learning_rate,
             "--temperature": self.temperature,
             "--accumulate": self.accumulate,
             "--budget": self.budget,

@@ -166,7 +166,6 @@ def train_supernet(
         regression=regression,
         train_lengths=dataset.lengths,
         random_share=options.random_share,
-        head_rate=options.head_learning_rate,
         whole_first=options.whole_first,
         distiller=Distiller(
             temperature=options.temperature,

@@ -96,7 +96,6 @@ class SuperNetTrainer(Trainer):
         train_lengths: Tokens of each training example.
         random_share: As for `Strategy.sub_networks`.
         distiller: How sub-networks are taught; None: by the predictions of a step's first one.
-        head_rate: Peak learning rate of the classification head and a pooler; None: that of all.
         whole_first: Share of the steps, the first ones, that train the whole network alone.
         **keywords: As for `transformers.Trainer`.
     """
@@ -112,7 +111,6 @@ class SuperNetTrainer(Trainer):
         train_lengths: Sequence[int],
         random_share: float = 1.0,
         distiller: Distiller | None = None,
-        head_rate: float | None = None,
         whole_first: float = 0.0,
         **keywords: Any,
     ) -> None:
@@ -120,12 +118,8 @@ class SuperNetTrainer(Trainer):
         self.strategy, self.space, self.k, self.random_share = strategy, space, k, random_share
         self.regression, self.train_lengths = regression, train_lengths
         self.distiller = distiller or Distiller(temperature=temperature, regression=regression)
-        self.head_rate, self.whole_first = head_rate, whole_first
+        self.whole_first = whole_first
         self._micro_step = (-1, 0)
-
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The usual optimizer, the head in parameter groups of its own."""
-        return split_head(super().create_optimizer(model), self.accelerator.unwrap_model(self.model), self.head_rate)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return group_by_length(self, self.train_lengths)
@@ -221,35 +215,6 @@ class SuperNetTrainer(Trainer):
         if self.args.should_save:
             seal(Path(self.args.output_dir or ".") / f"checkpoint-{self.state.global_step}")
         self.accelerator.wait_for_everyone()
-
-
-def split_head(optimizer: torch.optim.Optimizer, model: nn.Module, rate: float | None) -> torch.optim.Optimizer:
-    """Give the head of a sequence classifier, all that is not its encoder, and a pooler a learning rate of their own.
-
-    Args:
-        optimizer: Of all parameters. Every group with some of the head's becomes two.
-        model: A Hugging Face sequence-classification module.
-        rate: Peak learning rate of the head; None leaves the optimizer as it is.
-
-    Returns:
-        The optimizer.
-    """
-    if rate is None:
-        return optimizer
-    inside = f"{model.base_model_prefix}."
-    head = {
-        id(parameter)
-        for name, parameter in model.named_parameters()
-        if not name.startswith(inside) or ".pooler." in name
-    }
-    for group in list(optimizer.param_groups):
-        parts: dict[bool, list[nn.Parameter]] = {False: [], True: []}
-        for parameter in group["params"]:
-            parts[id(parameter) in head].append(parameter)
-        if parts[True]:
-            group["params"] = parts[False]
-            optimizer.add_param_group({**group, "params": parts[True], "lr": rate})
-    return optimizer
 
 
 def average_gradients(model: nn.Module, bucket: int = 2**23) -> None:
