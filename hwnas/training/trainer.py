@@ -164,7 +164,7 @@ class SuperNetTrainer(Trainer):
 
     def sub_networks(self) -> list[Architecture]:
         """Those that this step trains; called once in a batch."""
-        generator, done = self._step_generator(), self.state.global_step / self.state.max_steps
+        generator, done = self._step_generator(), self.state.global_step / max(1, self.state.max_steps)
         if done < self.whole_first:
             return [self.space.largest()]
         return self.strategy.sub_networks(
