@@ -19,7 +19,7 @@ from hwnas.bench.clock import Clock
 from hwnas.models import get_family
 from hwnas.provenance import versions
 from hwnas.spaces import Architecture, Dimensions, Space, get_space
-from hwnas.tasks import EncodedDataset, TaskData, batches, encode, load_task
+from hwnas.tasks import EncodedDataset, TaskData, batches, drawn, encode, load_task
 from hwnas.tasks.task import VALIDATION_SHARE
 from hwnas.training.evaluate import predict
 from hwnas.training.options import TrainOptions
@@ -185,16 +185,14 @@ class Trained:
 
     def training_batches(self, examples: int) -> list[dict[str, Any]]:
         """Batches of training examples, drawn with the unit's seed; for scores."""
-        order = np.random.default_rng((self.unit.seed, 2)).permutation(len(self.task.train))[:examples]
-        chosen = [self.task.train[index] for index in sorted(order)]
+        chosen = drawn(self.task.train, examples, np.random.default_rng((self.unit.seed, 2)))
         return list(batches(self._encoded(chosen), self.tokenizer, self.unit.batch_size))
 
     def _batches(self, split: str) -> list[dict[str, Any]]:
         if split not in self._splits:
-            examples = list(self.task.test if split == "test" else self.task.validation)
-            if split == "validation" and 0 < self.unit.judge < len(examples):
-                order = np.random.default_rng((self.unit.seed, 1)).permutation(len(examples))[: self.unit.judge]
-                examples = [examples[index] for index in sorted(order)]
+            examples = list(self.task.test)
+            if split == "validation":
+                examples = drawn(self.task.validation, self.unit.judge, np.random.default_rng((self.unit.seed, 1)))
             self._splits[split] = list(batches(self._encoded(examples), self.tokenizer, EVALUATION_BATCH))
         return self._splits[split]
 

@@ -21,7 +21,7 @@ from hwnas.profilers import get_profiler
 from hwnas.profilers.base import first_line
 from hwnas.spaces import Architecture
 from hwnas.targets import get_target
-from hwnas.tasks import TaskData, batches, compute_quality, encode
+from hwnas.tasks import TaskData, batches, compute_quality, drawn, encode
 
 Batches = Sequence[Mapping[str, Tensor]]
 """A split as padded batches with `labels`."""
@@ -78,8 +78,8 @@ def calibration_batches(
     Returns:
         Inputs by name, int64 of shape (batch, longest), without labels.
     """
-    chosen = np.sort(np.random.default_rng((seed, 2)).permutation(len(task.train))[:examples])
-    data = encode([task.train[index] for index in chosen], tokenizer, max_length, regression=task.is_regression)
+    chosen = drawn(task.train, examples, np.random.default_rng((seed, 2)))
+    data = encode(chosen, tokenizer, max_length, regression=task.is_regression)
     return [
         {name: tensor.numpy() for name, tensor in batch.items() if name != "labels"}
         for batch in batches(data, tokenizer, _CALIBRATION_BATCH)

@@ -10,7 +10,7 @@ import numpy as np
 from hwnas.bench.scale import Scale
 from hwnas.search.search import VALIDATION
 from hwnas.spaces import Architecture
-from hwnas.tasks import Example, TaskData, batches, encode
+from hwnas.tasks import Example, TaskData, batches, drawn, encode
 
 TEST = "test"
 BATCH = 64
@@ -28,10 +28,7 @@ class Exam:
 
     def __init__(self, task: TaskData, tokenizer: Any, scale: Scale, seed: int) -> None:
         self.task, self._tokenizer, self._max_length = task, tokenizer, scale.max_length
-        chosen = list(task.validation)
-        if 0 < scale.examples < len(chosen):
-            order = np.random.default_rng((seed, 1)).permutation(len(chosen))[: scale.examples]
-            chosen = [chosen[index] for index in sorted(order)]
+        chosen = drawn(task.validation, scale.examples, np.random.default_rng((seed, 1)))
         self._examples: Mapping[str, list[Example]] = {VALIDATION: chosen, TEST: list(task.test)}
         self._made: dict[tuple[str, int], list[Any]] = {}
 

@@ -99,8 +99,7 @@ def fine_tune(
         raise UsageError(f"{levels} levels of {total} training steps: expected 1 to {total}.")
     labels = LabelScale.of(dataset, module) if regression else None
     if labels is not None:
-        labels.start(module, tokenizer, dataset)
-        dataset = labels.scaled(dataset)
+        dataset = labels.start(module, tokenizer, dataset)
     watch = _Levels(module, {-(-total * level // levels): level for level in range(1, levels)}, goes_on)
     with tempfile.TemporaryDirectory(prefix="hwnas-", ignore_cleanup_errors=True) as folder:
         arguments = training_arguments(module.config, options, folder, total)

@@ -16,7 +16,7 @@ from hwnas.pipeline.train import EVALUATION_BATCH, SuperNet
 from hwnas.search.cache import EvaluationCache
 from hwnas.search.search import VALIDATION
 from hwnas.spaces import Architecture
-from hwnas.tasks import Example, TaskData, batches, encode
+from hwnas.tasks import Example, TaskData, batches, drawn, encode
 
 TEST = "test"
 VIEW = "torch fp32"
@@ -36,10 +36,7 @@ class Judge:
 
     def __init__(self, supernet: SuperNet, task: TaskData, max_length: int, examples: int, seed: int) -> None:
         self._supernet, self._task, self._max_length, self._seed = supernet, task, max_length, seed
-        chosen = list(task.validation)
-        if 0 < examples < len(chosen):
-            order = np.random.default_rng((seed, 1)).permutation(len(chosen))[:examples]
-            chosen = [chosen[index] for index in sorted(order)]
+        chosen = drawn(task.validation, examples, np.random.default_rng((seed, 1)))
         self._examples = {VALIDATION: chosen, TEST: list(task.test)}
         self._made: dict[tuple[str, int], list[Any]] = {}
         self._calibration: list[Any] | None = None

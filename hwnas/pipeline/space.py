@@ -19,7 +19,7 @@ from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.progress import Progress, silent
 from hwnas.spaces import Architecture, BoundedSpace
 from hwnas.spaces.align import ANY, Align
-from hwnas.tasks import TaskData, batches, encode
+from hwnas.tasks import TaskData, batches, drawn, encode
 
 BATCH = 16
 """Training examples that are scored at once."""
@@ -98,10 +98,7 @@ def training_scores(
     """
     if examples < 0:
         raise UsageError(f"--score-examples {examples}: expected 0 (all) or more.")
-    chosen = list(task.train)
-    if 0 < examples < len(chosen):
-        order = np.random.default_rng((seed, 2)).permutation(len(chosen))[:examples]
-        chosen = [chosen[index] for index in sorted(order)]
+    chosen = drawn(task.train, examples, np.random.default_rng((seed, 2)))
     data = encode(chosen, tokenizer, max_length, regression=task.is_regression)
     return score(model, batches(data, tokenizer, BATCH), method=method, regression=task.is_regression)
 

@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from hwnas.errors import DataError, UsageError
+
+Item = TypeVar("Item")
 
 Kind = Literal["classification", "regression"]
 
@@ -140,9 +142,14 @@ def limited(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"{option} {limit}: expected 1 or more rows.")
-    if limit is None or limit >= len(examples):
-        return tuple(examples)
-    return tuple(examples[index] for index in np.sort(rng.permutation(len(examples))[:limit]))
+    return tuple(drawn(examples, limit or 0, rng))
+
+
+def drawn(items: Sequence[Item], count: int, rng: np.random.Generator) -> list[Item]:
+    """`count` of the items, drawn without replacement and kept in their order; all if `count` is 0 or not fewer."""
+    if not 0 < count < len(items):
+        return list(items)
+    return [items[index] for index in np.sort(rng.permutation(len(items))[:count])]
 
 
 def same_text(example: Example) -> tuple[str, str]:

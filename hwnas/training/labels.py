@@ -61,8 +61,8 @@ class LabelScale:
             last.bias.mul_(self.scale).add_(self.shift)
 
     @torch.no_grad()
-    def start(self, model: nn.Module, tokenizer: Any, dataset: EncodedDataset) -> None:
-        """Make a network ready to be trained on scaled labels, in place.
+    def start(self, model: nn.Module, tokenizer: Any, dataset: EncodedDataset) -> EncodedDataset:
+        """Make a network ready to be trained on scaled labels, in place, and give it those.
 
         One that was fine-tuned goes on from where it is. One that is further from the labels than their mean, such as
         one with a new head, stays as it is.
@@ -71,6 +71,9 @@ class LabelScale:
             model: A Hugging Face sequence-classification module with one output.
             tokenizer: Its tokenizer.
             dataset: The training split, with labels as they are.
+
+        Returns:
+            The training split with scaled labels.
         """
         device, was_training = last_map(model).weight.device, model.training
         some, squares = dataset.select(range(min(len(dataset), _LOOKED_AT))), 0.0
@@ -82,6 +85,7 @@ class LabelScale:
         model.train(was_training)
         if squares / len(some) < self.scale**2:
             self.enter(model)
+        return self.scaled(dataset)
 
 
 def last_map(model: nn.Module) -> nn.Linear:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.tasks import EncodedDataset, batches
+from hwnas.tasks import EncodedDataset, batches, drawn
 
 SCORE_EXAMPLES = 2048
 """Training examples that heads and units are put in order by, at most."""
@@ -33,6 +33,6 @@ def put_in_order(
     """
     from hwnas.importance import reorder, score
 
-    chosen = np.random.default_rng((seed, 2)).permutation(len(dataset))[:SCORE_EXAMPLES]
-    data = batches(dataset.select(sorted(chosen.tolist())), tokenizer, SCORE_BATCH)
+    chosen = drawn(range(len(dataset)), SCORE_EXAMPLES, np.random.default_rng((seed, 2)))
+    data = batches(dataset.select(chosen), tokenizer, SCORE_BATCH)
     reorder(model, score(model, data, method=method, regression=regression))

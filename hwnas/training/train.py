@@ -17,14 +17,7 @@ from hwnas.training.pretrained import model_source
 from hwnas.training.processes import agreed, count, is_first
 from hwnas.training.strategy import get_strategy
 
-__all__ = [
-    "Progress",
-    "TrainOptions",
-    "default_learning_rate",
-    "train_supernet",
-    "training_arguments",
-    "unwrap",
-]
+__all__ = ["Progress", "TrainOptions", "default_learning_rate", "train_supernet", "training_arguments", "unwrap"]
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, short text)."""
@@ -118,8 +111,7 @@ def train_supernet(
     total = options.steps(len(dataset))
     labels = LabelScale.of(dataset, model) if regression else None
     if labels is not None:
-        labels.start(model, tokenizer, dataset)
-        dataset = labels.scaled(dataset)
+        dataset = labels.start(model, tokenizer, dataset)
         if teacher is not None:
             labels.enter(teacher)
     arguments = training_arguments(
