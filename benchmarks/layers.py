@@ -155,7 +155,7 @@ def show(rows: Sequence[dict[str, str]]) -> None:
         table = Table(title=f"{describe_setting(group[0])}: {group[0]['metric']}, validation", title_justify="left")
         names = ("variant", "seeds", WHOLE, HALF, f"first {left}", f"best {left}", "on test", "layers (times)")
         for name in (*names, f"median of {left}", f"first {layers // 2}", "seconds"):
-            table.add_column(name)
+            table.add_column(name, overflow="fold")
         seeds: dict[str, dict[str, dict[str, dict[str, str]]]] = {}
         for row in group:
             seeds.setdefault(row["variant"], {}).setdefault(row["seed"], {})[row["cut"]] = row

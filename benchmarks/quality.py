@@ -4,7 +4,7 @@
     python benchmarks/quality.py --only-table
 
 RTE, MRPC, CoLA, STS-B and SST-2 with the embedded MiniLM, three seeds. A variant is a strategy, or STRATEGY@RATE with a
-peak learning rate of its own. The usual rate of hwnas suits sub-networks, so both strategies also run at 5e-5, the
+peak learning rate of its own. The default rate of hwnas suits sub-networks, so both strategies also run at 5e-5, the
 largest of those that Devlin et al. (2019, appendix A.3) name. A strategy counts at whichever rate has the better mean
 on the validation examples, over the seeds that were run with both. The goal: the whole network after `full` is at most
 1% worse, relatively, on the test split.

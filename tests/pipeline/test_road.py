@@ -22,7 +22,7 @@ OPTIONS = ["--seq-len", "16", "--rounds", "4", "--no-remeasure", "--networks", "
 
 
 STEPS = ["--max-steps", "80"]
-SEARCH = ["--evaluations", "40", "--searcher", "regularized_evolution", "--max-members", "4"]
+SEARCH = ["--evaluations", "40", "--searcher", "regularized_evolution", "--max-members", "2"]
 HWNAS = [sys.executable, "-P", "-m", "hwnas"]
 
 
@@ -68,12 +68,17 @@ def walked(tmp_path_factory: pytest.TempPathFactory, training: list[str]) -> Pat
     return folder
 
 
-def test_killed_three_times_it_ends_with_the_front_of_an_undisturbed_run(walked: Path, training: list[str]) -> None:
+def test_killed_three_times_it_ends_with_the_front_of_an_undisturbed_run(
+    walked: Path, training: list[str], call: Callable[..., Any]
+) -> None:
     """The same training and search beside it, on the same table; before any other search in the run."""
     run, whole = walked / "run", walked / "whole"
-    subprocess.run([*HWNAS, "train", str(whole), *training, *STEPS], check=True, stdout=subprocess.DEVNULL)
-    search = [*HWNAS, "search", str(whole), *OPTIONS[:5], "--table", str(walked / "t.sqlite"), *SEARCH]
-    subprocess.run(search, check=True, stdout=subprocess.DEVNULL)
+    for words in (
+        ["train", whole, *training, *STEPS],
+        ["search", whole, *OPTIONS[:5], "--table", walked / "t.sqlite", *SEARCH],
+    ):
+        code, _, err = call(*words)
+        assert code == 0, err
     fronts = [next(folder.glob("search/*/front.json")).read_text() for folder in (run, whole)]
     assert fronts[0] == fronts[1]
     weights = [(folder / "supernet" / "model.safetensors").read_bytes() for folder in (run, whole)]
@@ -85,7 +90,7 @@ def test_run_leaves_a_front_whose_members_are_measured_and_built(walked: Path) -
     written = {"front.json", "front.csv", "front.png", "front-memory.png"}
     assert {path.name for path in front_file.parent.iterdir()} == written
     front = json.loads(front_file.read_text())
-    assert 1 <= len(front["members"]) <= 4
+    assert 1 <= len(front["members"]) <= 2
     assert len(front["points"]) == 40
     for member in (*front["members"], front["unpruned"]):
         assert member["latency"]["kind"] == "measured"
@@ -95,7 +100,7 @@ def test_run_leaves_a_front_whose_members_are_measured_and_built(walked: Path) -
     errors = [member["validation_error"] for member in front["members"]]
     assert errors == sorted(errors, reverse=True)
     engines = list((walked / "run" / "build" / "a10g-fp16").glob("*/model.engine"))
-    assert 1 <= len(engines) <= 3
+    assert 1 <= len(engines) <= 2
     assert not (walked / "run" / "checkpoints").exists()
 
 
