@@ -8,7 +8,7 @@ Every variant is trained on 7,000 phrases for 2 epochs, and judged with all 15 c
 
 - full, standard: the strategy; `full` where none is named.
 - layer-space: trained in LAYER, whose networks leave out any layers, instead of SMALL, which keeps the first ones.
-- reorder, hidden, attention: as in `ablation.py`.
+- reorder, hidden, attention: as in `ablation.py`; hidden-X: a weight of X instead of 1.
 - front: half of the random networks are near cuts of layers alone, as if a search had found those.
 - cost: random networks evenly by cost; k4: four random networks in a step.
 - whole-first: the first 40% of the steps train the whole network alone.
@@ -77,7 +77,8 @@ PARTS: dict[str, dict[str, Any]] = {
     "constant": {"schedule": "constant"},
     "longer": {},
 }
-RATE = "rate-"
+NUMBERS = {"rate-": "learning_rate", "hidden-": "hidden_weight"}
+"""Parts that end in a number, and the option that it is."""
 HALF, WHOLE = "half width", "whole"
 
 
@@ -86,17 +87,18 @@ def changes(variant: str, unit: Unit | None = None) -> dict[str, Any]:
 
     Raises:
         UnknownNameError: It has a part that is not known.
-        UsageError: A rate that is no number.
+        UsageError: A part whose number is none.
     """
     found: dict[str, Any] = {"strategy": "full"}
     for part in variant.split("+"):
-        if part.startswith(RATE):
+        prefix = next((prefix for prefix in NUMBERS if part.startswith(prefix)), None)
+        if prefix is not None:
             try:
-                found["learning_rate"] = float(part[len(RATE) :])
+                found[NUMBERS[prefix]] = float(part.removeprefix(prefix))
             except ValueError as error:
-                raise UsageError(f"variant {variant}: {part} is no rate; expected rate-1e-4 and the like.") from error
+                raise UsageError(f"variant {variant}: {part} has no number; expected rate-1e-4 and the like.") from error
         elif part not in PARTS:
-            raise UnknownNameError("part of a variant", part, (*PARTS, f"{RATE}X"))
+            raise UnknownNameError("part of a variant", part, (*PARTS, *(f"{prefix}X" for prefix in NUMBERS)))
         found.update(PARTS.get(part, {}))
         if part == "longer" and unit is not None:
             found["epochs"] = LONGER * unit.epochs

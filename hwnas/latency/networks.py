@@ -12,6 +12,7 @@ import copy
 import io
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,12 +176,10 @@ class Exporter:
         """Write the float ONNX file; whether the network had to be traced by itself."""
         graph = self._graph(arch, path.with_suffix(".graph.onnx"))
         if graph is not None:
-            try:
+            with suppress(BuildError):  # the graph of the pattern does not serve this network
                 graph.write(module, path)
                 self._verify(module, path)
                 return False
-            except BuildError:
-                path.unlink(missing_ok=True)  # the graph of the pattern does not serve this network
         export_onnx(module, path, precision=self._float, sequence_length=self._length)
         self._verify(module, path)
         return True
