@@ -96,7 +96,7 @@ def changes(variant: str, unit: Unit | None = None) -> dict[str, Any]:
             try:
                 found[NUMBERS[prefix]] = float(part.removeprefix(prefix))
             except ValueError as error:
-                raise UsageError(f"variant {variant}: {part} has no number; expected rate-1e-4 and the like.") from error
+                raise UsageError(f"variant {variant}: {part} has no number; expected rate-1e-4 or the like.") from error
         elif part not in PARTS:
             raise UnknownNameError("part of a variant", part, (*PARTS, *(f"{prefix}X" for prefix in NUMBERS)))
         found.update(PARTS.get(part, {}))
