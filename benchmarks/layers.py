@@ -6,7 +6,7 @@
 Every variant is trained on 7,000 phrases for 2 epochs, and judged with all 15 choices of 4 of its 6 layers, all 6 of
 5, the first 3, every other one, half its width, and whole. Variants are made of parts, joined by `+`:
 
-- full, standard: the strategy; `full` where none is named.
+- full, standard and the like: the strategy; `full` where none is named.
 - layer-space: trained in LAYER, whose networks leave out any layers, instead of SMALL, which keeps the first ones.
 - reorder, hidden, attention: as in `ablation.py`; hidden-X: a weight of X instead of 1.
 - front: half of the random networks are near cuts of layers alone, as if a search had found those.
@@ -63,8 +63,7 @@ VARIANTS = (
 EPOCHS = 2.0
 LONGER = 3
 PARTS: dict[str, dict[str, Any]] = {
-    "full": {"strategy": "full"},
-    "standard": {"strategy": "standard"},
+    **{name: {"strategy": name} for name in ("full", "kd", "random", "random-linear", "sandwich", "standard")},
     "layer-space": {"space": "layer"},
     "reorder": {"reorder": "first-order"},
     "hidden": {"hidden_weight": 1.0},

@@ -4,10 +4,10 @@
     python benchmarks/quality.py --only-table
 
 RTE, MRPC, CoLA, STS-B and SST-2 with the embedded MiniLM, three seeds. A variant is a strategy, or STRATEGY@RATE with a
-peak learning rate of its own. The default rate of hwnas suits sub-networks, so both strategies also run at 5e-5, the
-largest of those that Devlin et al. (2019, appendix A.3) name. A strategy counts at whichever rate has the better mean
-on the validation examples, over the seeds that were run with both. The goal: the whole network after `full` is at most
-1% worse, relatively, on the test split.
+peak learning rate of its own; parts of `layers.py` can be joined to it, such as full+hidden-0.2@1e-4. The default rate
+of hwnas suits sub-networks, so both strategies also run at 5e-5, the largest of those that Devlin et al. (2019,
+appendix A.3) name. A strategy counts at whichever rate has the better mean on the validation examples, over the seeds
+that were run with both. The goal: the whole network after `full` is at most 1% worse, relatively, on the test split.
 
 Every (task, variant, seed) is one row of the CSV file: the quality of the whole network and of three cuts of it (half
 the heads and units; the first two thirds of the layers; the first half of them) on validation and test examples.
@@ -19,8 +19,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from _common import Row, Unit, by_setting, describe_setting, make_units, parse, read_rows, run_units, spread, start
+from layers import changes
 from rich.console import Console
 from rich.table import Table
 
@@ -37,8 +39,7 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
     from _train import Trained, layer_cut, width_cut
 
     trained = Trained(unit, options.data_dir, options.kept)
-    strategy, _, rate = unit.variant.partition("@")
-    trained.train(folder, strategy=strategy, **({"learning_rate": float(rate)} if rate else {}))
+    trained.train(folder, **options_of(unit.variant, unit))
     size = trained.dimensions
     cuts = {
         "whole": None,
@@ -48,6 +49,11 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
     }
     row = {f"{split}_{name}": trained.quality(cuts[name], split) for split in ("validation", "test") for name in CUTS}
     return [{**row, **trained.facts}]
+
+
+def options_of(variant: str, unit: Unit | None = None) -> dict[str, Any]:
+    """The training options of a variant; errors as of `layers.changes`."""
+    return changes(variant.replace("@", "+rate-"), unit)
 
 
 def show(rows: Sequence[dict[str, str]]) -> None:
@@ -112,6 +118,8 @@ def better_of(variants: Sequence[str], of: dict[str, list[dict[str, str]]]) -> s
 def main() -> bool:
     """Train what is missing, and show the table."""
     options = parse(NAME, __doc__, tasks=TASKS, variants=VARIANTS, smoke=("standard@5e-5", "full"))
+    for variant in options.variants:
+        options_of(variant)
     good = options.only_table or run_units(make_units(options), work, options)
     show(read_rows(options.out))
     return good
