@@ -94,6 +94,8 @@ def make_picture(
             f"can be drawn; `hwnas bench run {figure.name} --folder {folder.path}` makes some."
         )
     notes += [f"not here: {missing}" for missing in figure.missing]
+    if figure.drawing == "points" and any(len(runs) > 1 for entry in tasks for runs in entry.runs.values()):
+        notes.append("drawn: the first seed, since each has a super-network of its own")
     used = [text for entry in tasks for text in texts[entry.task]]
     panels = PANELS[figure.drawing](tasks, over)
     return Picture(figure.name, figure.title, tuple(panels), _scale(tasks, used, series, budget), tuple(notes))

@@ -113,6 +113,25 @@ def test_pictures_say_their_scale(done: BenchFolder, tmp_path: Path, name: str, 
         assert [curve.y[:3] for curve in panel.curves] == [(1.5, 1.5, 1.5)] * 2
 
 
+def test_sub_networks_of_one_seed_are_drawn(done: BenchFolder, tmp_path: Path) -> None:
+    """The second seed has the rows of the first, under its name."""
+    folder = BenchFolder(tmp_path / "b")
+    shutil.copytree(done.path, folder.path)
+    for method in METHODS:
+        unit = replace(UNIT, method=method)
+        with folder.results(unit).open(newline="") as file:
+            rows = [{**row, "seed": "1"} for row in csv.DictReader(file)]
+        with folder.results(replace(unit, seed=1)).open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    assert not any("seed" in note for note in make_picture(done, get_figure("11"), only=METHODS).notes)
+    picture = make_picture(folder, get_figure("11"), only=METHODS)
+    assert "2 seeds" in picture.scale
+    assert "drawn: the first seed, since each has a super-network of its own" in picture.notes
+    assert [len(curve.y) for curve in picture.panels[0].curves] == [6, 6]
+
+
 def test_what_was_not_run_is_said(done: BenchFolder) -> None:
     picture = make_picture(done, get_figure("4"))
     assert [curve.label for curve in picture.panels[0].curves] == ["Small"]
