@@ -35,6 +35,7 @@ from rich.table import Table
 
 from hwnas.errors import UnknownNameError, UsageError
 from hwnas.search.front import write_at_once
+from hwnas.training.strategy import strategy_names
 
 if TYPE_CHECKING:
     from hwnas.spaces import Architecture, Dimensions
@@ -63,7 +64,7 @@ VARIANTS = (
 EPOCHS = 2.0
 LONGER = 3
 PARTS: dict[str, dict[str, Any]] = {
-    **{name: {"strategy": name} for name in ("full", "kd", "random", "random-linear", "sandwich", "standard")},
+    **{name: {"strategy": name} for name in strategy_names()},
     "layer-space": {"space": "layer"},
     "reorder": {"reorder": "first-order"},
     "hidden": {"hidden_weight": 1.0},

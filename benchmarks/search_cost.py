@@ -32,7 +32,7 @@ def main() -> bool:
     evaluations: dict[str, list[float]] = {}
     trainings: dict[str, dict[int, float]] = {}
     examples: dict[str, str] = {}
-    for path in sorted((options.folder / "results").glob("*.csv")):
+    for path in folder.units():
         unit, rows, text = folder.read(path)
         if unit.approach == WEIGHT_SHARING:
             evaluations.setdefault(unit.task, []).extend(row.seconds for row in rows if row.seconds)
