@@ -59,6 +59,8 @@ def make_step(load: Load, name: str, model: Any, k: int) -> tuple[Callable[[], N
     """
     from transformers import TrainingArguments
 
+    from hwnas.training.distil import Distiller
+    from hwnas.training.options import TrainOptions
     from hwnas.training.trainer import SuperNetTrainer
 
     strategy = Recorder(get_strategy(name))
@@ -74,6 +76,7 @@ def make_step(load: Load, name: str, model: Any, k: int) -> tuple[Callable[[], N
             k=k,
             temperature=10.0,
             regression=False,
+            distiller=Distiller(temperature=10.0, regression=False, hidden_weight=TrainOptions(strategy=name).hidden),
             train_lengths=[load.length] * load.batch,
             model=model,
             args=arguments,

@@ -91,6 +91,7 @@ class Trained:
             "batch_size": unit.batch_size,
             "precision": unit.precision,
             "seed": unit.seed,
+            "hidden_weight": 0.0,  # as in the paper; a variant says where it is not
         }
         asked = TrainOptions(**{**usual, **changes})
         options = replace(asked, reorder_after=None)  # what is done after a training serves no other as a start

@@ -25,7 +25,8 @@ class Scale:
         max_length: Longest input in tokens.
         examples: Validation examples that each sub-network is judged on, drawn with the seed; 0 for all.
         rounds: Rounds of timing, for figures with measured latencies.
-        train: How super-networks, and sub-networks of standard NAS, are fine-tuned.
+        train: How super-networks, and sub-networks of standard NAS, are fine-tuned; hidden states are not distilled, as
+            in the paper.
     """
 
     model: str | None = None
@@ -35,7 +36,7 @@ class Scale:
     max_length: int = 128
     examples: int = 512
     rounds: int = 20
-    train: TrainOptions = field(default_factory=TrainOptions)
+    train: TrainOptions = field(default_factory=lambda: TrainOptions(hidden_weight=0.0))
 
     def __post_init__(self) -> None:
         if self.examples < 0:

@@ -120,7 +120,7 @@ def run(
     chosen = get_figure(figure)
     train = TrainOptions(
         epochs=epochs, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate, k=k,
-        temperature=temperature,
+        temperature=temperature, hidden_weight=0.0,
     )  # fmt: skip
     scale = Scale(
         model=model, data_dir=absolute(data_dir), limit_train=limit_train, limit_test=limit_test,

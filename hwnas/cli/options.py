@@ -169,7 +169,14 @@ Teacher = Annotated[
     ),
 ]
 HiddenWeight = Annotated[
-    float, option("--hidden-weight", help="Weight of the distillation of hidden states.", panel=_TRAIN)
+    float | None,
+    option(
+        "--hidden-weight",
+        help="Weight of the distillation of hidden states. [default: 0.2 where sub-networks learn from the whole "
+        "network, 0 with --teacher]",
+        panel=_TRAIN,
+        show_default=False,
+    ),
 ]
 AttentionWeight = Annotated[
     float, option("--attention-weight", help="Weight of the distillation of attention relations.", panel=_TRAIN)

@@ -49,7 +49,7 @@ def run(
     front_share: options.FrontShare = 0.0,
     budget: options.Budget = None,
     teacher: options.Teacher = None,
-    hidden_weight: options.HiddenWeight = 0.0,
+    hidden_weight: options.HiddenWeight = None,
     attention_weight: options.AttentionWeight = 0.0,
     train_precision: options.TrainPrecision = "fp32",
     accumulate: options.Accumulate = 1,

@@ -101,6 +101,7 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
                 "batch_size": spec.train.batch_size,
                 "processes": count(),
                 "learning_rate": spec.train.learning_rate or default_learning_rate(model.config, steps),
+                "hidden_weight": spec.train.hidden,
                 "seconds_of_last_start": round(seconds, 2),
                 "last_loss": None if math.isnan(loss) else loss,
                 "validation_error": _errors(model, tokenizer, held, task, space, say),

@@ -20,6 +20,10 @@ SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_
 """What the learning rate does after its peak (it falls to zero in a line, or as a cosine does, or stays), and
 transformers' name for it."""
 
+HIDDEN_WEIGHT = 0.2
+"""Weight of the hidden states where sub-networks learn from the whole network, unless another is given: measured with
+`benchmarks/layers.py` and `benchmarks/quality.py`, see docs/training.md."""
+
 BUDGETED = ("sandwich", "full", "kd")
 """Strategies whose steps have a cost that can be budgeted."""
 
@@ -51,7 +55,8 @@ class TrainOptions:
             steps of `sandwich`, `full` and `kd` meet it. None leaves them as they come.
         teacher: Folder or hub name of a fine-tuned classifier with the same labels and vocabulary, from which all
             sub-networks learn instead of from the whole network.
-        hidden_weight: Weight of the distillation of hidden states.
+        hidden_weight: Weight of the distillation of hidden states. None takes `HIDDEN_WEIGHT` where sub-networks learn
+            from the whole network of the same step, and 0 elsewhere; see `hidden`.
         attention_weight: Weight of the distillation of attention relations.
         precision: A name in `PRECISIONS`.
         accumulate: Batches whose gradients a step adds up.
@@ -78,7 +83,7 @@ class TrainOptions:
     front_share: float = 0.0
     budget: float | None = None
     teacher: str | None = None
-    hidden_weight: float = 0.0
+    hidden_weight: float | None = None
     attention_weight: float = 0.0
     precision: str = "fp32"
     accumulate: int = 1
@@ -115,7 +120,7 @@ class TrainOptions:
             "--attention-weight": self.attention_weight,
         }
         for name, value in at_least.items():
-            if not (value >= 0 and math.isfinite(value)):
+            if value is not None and not (value >= 0 and math.isfinite(value)):
                 raise UsageError(f"{name} must be 0 or more.")
         shares = {
             "--random-share": self.random_share,
@@ -143,6 +148,13 @@ class TrainOptions:
                 f"--hidden-weight and --attention-weight need a teacher, and the strategy {self.strategy} has none; "
                 "use kd or full, or give --teacher."
             )
+
+    @property
+    def hidden(self) -> float:
+        """Weight of the distillation of hidden states, that by default included."""
+        if self.hidden_weight is not None:
+            return self.hidden_weight
+        return HIDDEN_WEIGHT if self.teacher is None and get_strategy(self.strategy).distil else 0.0
 
     @property
     def integrations(self) -> tuple[str, ...]:

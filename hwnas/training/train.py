@@ -97,7 +97,7 @@ def train_supernet(
                 source,
                 model,
                 tokenizer,
-                hidden=options.hidden_weight > 0,
+                hidden=options.hidden > 0,
                 attention=options.attention_weight > 0,
                 longest=max(dataset.lengths),
             )
@@ -163,7 +163,7 @@ def train_supernet(
         distiller=Distiller(
             temperature=options.temperature,
             regression=regression,
-            hidden_weight=options.hidden_weight,
+            hidden_weight=options.hidden,
             attention_weight=options.attention_weight,
             teacher=teacher,
         ),

@@ -50,7 +50,7 @@ def scale(data: Path, tiny_folder: Path) -> Scale:
     """Six steps."""
     return Scale(
         model=str(tiny_folder), data_dir=str(data), max_length=16, examples=24, rounds=2,
-        train=TrainOptions(max_steps=6, batch_size=8, learning_rate=0.003),
+        train=TrainOptions(max_steps=6, batch_size=8, learning_rate=0.003, hidden_weight=0.0),
     )  # fmt: skip
 
 

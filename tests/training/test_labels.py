@@ -61,18 +61,18 @@ def test_the_last_map_takes_the_scale(tiny: Callable[..., Any], family: str) -> 
 
 @pytest.fixture(scope="module")
 def learnt(tiny: Callable[..., Any], toy: Callable[..., float], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A super-network trained on labels 310,000 and 290,000, out of reach of 20 steps of 0.01."""
+    """A super-network trained on labels 310,000 and 290,000, out of reach of 30 steps of 0.01."""
     model = tiny("bert", num_labels=1)
-    toy(model, tmp_path_factory.mktemp("learnt"), data=data(1e4, 3e5), max_steps=20, learning_rate=1e-2)
+    toy(model, tmp_path_factory.mktemp("learnt"), data=data(1e4, 3e5), max_steps=30, learning_rate=1e-2)
     return model
 
 
 def test_large_labels_are_learnt_by_all_sub_networks(learnt: Any, toy: Callable[..., float], tmp_path: Path) -> None:
     whole = predictions(learnt)
-    assert whole == pytest.approx([3.1e5, 2.9e5], abs=8e3)
+    assert whole == pytest.approx([3.1e5, 2.9e5], abs=6e3)
     layers, units = learnt.config.num_hidden_layers, learnt.config.intermediate_size
     with view(learnt, Architecture((1,) * layers, (units // 2,) * layers)):
-        assert predictions(learnt) == pytest.approx([3.1e5, 2.9e5], abs=8e3)
+        assert predictions(learnt) == pytest.approx([3.1e5, 2.9e5], abs=6e3)
     again = copy.deepcopy(learnt)
     toy(again, tmp_path, data=data(1e4, 3e5), max_steps=1, learning_rate=1e-9)
     assert predictions(again) == pytest.approx(whole, rel=1e-4), "a head that was fine-tuned is gone on with"
@@ -85,7 +85,7 @@ def test_a_teacher_speaks_of_the_same(
     learnt.save_pretrained(tmp_path / "teacher")
     options = {"max_steps": 20, "learning_rate": 1e-2, "strategy": "standard", "teacher": str(tmp_path / "teacher")}
     toy(student, tmp_path / "student", data=data(1e4, 3e5), **options)
-    assert predictions(student) == pytest.approx([3.1e5, 2.9e5], abs=8e3)
+    assert predictions(student) == pytest.approx([3.1e5, 2.9e5], abs=6e3)
 
 
 def test_alone_as_in_the_super_network(

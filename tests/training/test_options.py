@@ -45,6 +45,39 @@ def test_out_of_range(changes: dict[str, Any], match: str) -> None:
         TrainOptions(**changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "weight"),
+    [
+        ({}, 0.2),
+        ({"strategy": "kd"}, 0.2),
+        ({"strategy": "sandwich"}, 0.0),
+        ({"strategy": "standard"}, 0.0),
+        ({"teacher": "folder"}, 0.0),
+        ({"strategy": "random", "teacher": "folder"}, 0.0),
+        ({"teacher": "folder", "hidden_weight": 0.5}, 0.5),
+        ({"hidden_weight": 0.0}, 0.0),
+        ({"hidden_weight": 1.0}, 1.0),
+    ],
+)
+def test_hidden_states_are_distilled_from_the_whole_network_unless_told_otherwise(
+    changes: dict[str, Any], weight: float
+) -> None:
+    assert TrainOptions(**changes).hidden == weight
+
+
+def test_the_default_weight_of_hidden_states_trains(
+    tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path
+) -> None:
+    """The weights are those that the same weight gives when it is named, and not those without."""
+    weights = {}
+    for name, changes in {"default": {}, "named": {"hidden_weight": 0.2}, "none": {"hidden_weight": 0.0}}.items():
+        model = tiny("bert")
+        toy(model, tmp_path / name, max_steps=3, seed=1, **changes)
+        weights[name] = torch.cat([weight.detach().flatten() for weight in model.parameters()])
+    assert torch.equal(weights["default"], weights["named"])
+    assert not torch.equal(weights["default"], weights["none"])
+
+
 @pytest.mark.parametrize(("name", "half", "last"), [("linear", 0.5, 0.0), ("cosine", 0.5, 0.0), ("constant", 1.0, 1.0)])
 def test_schedules(name: str, half: float, last: float, tiny: Callable[..., Any], tmp_path: Path) -> None:
     """100 steps, of which 6 warm up: shares of the peak half way through the rest, after three quarters, at the end."""
