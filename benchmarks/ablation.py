@@ -10,7 +10,7 @@ are, and a table of other variants has other numbers.
 
 A variant is a strategy, with `+reorder` (heads and units ordered by first-order importance before the training),
 `+reorder-after` (after it), `+hidden` and `+attention` (distillation of hidden states and of attention relations,
-weight 1) behind it.
+weight 1), `+hidden-X` (a weight of X) or another part that layers.py has behind it.
 Each (task, variant, seed) is one training and 100 rows of the CSV file.
 """
 
@@ -20,15 +20,14 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from _common import Row, Unit, by_setting, describe_setting, make_units, parse, read_rows, run_units, spread, start
+from _variants import changes
 from rich.console import Console
 from rich.table import Table
 
 from hwnas.bench.statistics import REFERENCE, quantile_normalise
-from hwnas.errors import UsageError
 from hwnas.search.hypervolume import hypervolume
 
 NAME = "ablation"
@@ -39,42 +38,22 @@ VARIANTS = (*STRATEGIES, "full+reorder", *AFTER, "full+hidden", "full+reorder+hi
 REFERENCE_VARIANT = "full"
 """What other variants are compared with, seed by seed: the default strategy."""
 
-EXTRAS: dict[str, dict[str, Any]] = {
-    "reorder": {"reorder": "first-order"},
-    "reorder-after": {"reorder_after": "first-order"},
-    "hidden": {"hidden_weight": 1.0},
-    "attention": {"attention_weight": 1.0},
-}
-
-
-def changes(variant: str) -> dict[str, Any]:
-    """The training options of a variant.
-
-    Raises:
-        UsageError: It has a part that is not known.
-    """
-    strategy, *extras = variant.split("+")
-    if unknown := [extra for extra in extras if extra not in EXTRAS]:
-        raise UsageError(f"variant {variant}: unknown part {unknown[0]}; expected {', '.join(EXTRAS)}.")
-    found = {"strategy": strategy}
-    for extra in extras:
-        found.update(EXTRAS[extra])
-    return found
-
 
 def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
     """Train one unit, and judge the networks of the list, which is the same for all units."""
     from _train import Trained
 
     from hwnas.report.space import parameter_counter
+    from hwnas.spaces import get_space
 
     trained = Trained(unit, options.data_dir, options.kept)
-    trained.train(folder, **changes(unit.variant))
+    trained.train(folder, **changes(unit.variant, unit))
+    space = get_space("small", trained.dimensions)  # whatever space it was trained in
     parameters = parameter_counter(trained.model.config, trained.dimensions)
     rng, rows = np.random.default_rng(0), []
     for index in range(options.networks):
-        arch = trained.space.sample(rng)
-        layers, heads, units = trained.space.encode(arch)
+        arch = space.sample(rng)
+        layers, heads, units = space.encode(arch)
         row = {"network": index, "layers": layers, "heads": heads, "units": units, "parameters": parameters(arch)}
         rows.append({**row, "validation_error": 1 - trained.quality(arch), **trained.facts})
     return rows

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from _common import Row, Unit, by_setting, describe_setting, make_units, parse, read_rows, run_units, spread, start
+from _variants import changes
 from quality import TASKS
 from rich.console import Console
 from rich.table import Table
@@ -55,7 +56,7 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
     from hwnas.report.space import parameter_counter
 
     trained = Trained(unit, options.data_dir, options.kept)
-    trained.train(folder, strategy=unit.variant)
+    trained.train(folder, **changes(unit.variant, unit))
     space = get_space("small", trained.dimensions, align=parse_step(options.step))
     parameters = parameter_counter(trained.model.config, trained.dimensions)
     members = list(dict.fromkeys(everything(space)))
@@ -114,6 +115,8 @@ def main() -> bool:
     if options.smoke:
         options.step = "6x768"
     parse_step(options.step)
+    for variant in options.variants:
+        changes(variant)
     good = options.only_table or run_units(make_units(options, f"step={options.step}"), work, options)
     if rows := read_rows(options.out):
         show(rows)

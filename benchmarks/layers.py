@@ -8,7 +8,7 @@ Every variant is trained on 7,000 phrases for 2 epochs, and judged with all 15 c
 
 - full, standard and the like: the strategy; `full` where none is named.
 - layer-space: trained in LAYER, whose networks leave out any layers, instead of SMALL, which keeps the first ones.
-- reorder, hidden, attention: as in `ablation.py`; hidden-X: a weight of X instead of 1.
+- reorder, reorder-after, hidden, attention: as in `ablation.py`; hidden-X: a weight of X instead of 1.
 - front: half of the random networks are near cuts of layers alone, as if a search had found those.
 - cost: random networks evenly by cost; k4: four random networks in a step.
 - whole-first: the first 40% of the steps train the whole network alone.
@@ -27,15 +27,14 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from _common import Row, Unit, by_setting, describe_setting, make_units, parse, read_rows, run_units, spread, start
+from _variants import changes
 from rich.console import Console
 from rich.table import Table
 
-from hwnas.errors import UnknownNameError, UsageError
 from hwnas.search.front import write_at_once
-from hwnas.training.strategy import strategy_names
 
 if TYPE_CHECKING:
     from hwnas.spaces import Architecture, Dimensions
@@ -62,48 +61,7 @@ VARIANTS = (
     "layer-space+reorder+hidden+longer",
 )
 EPOCHS = 2.0
-LONGER = 3
-PARTS: dict[str, dict[str, Any]] = {
-    **{name: {"strategy": name} for name in strategy_names()},
-    "layer-space": {"space": "layer"},
-    "reorder": {"reorder": "first-order"},
-    "hidden": {"hidden_weight": 1.0},
-    "attention": {"attention_weight": 1.0},
-    "front": {"front_share": 0.5},
-    "cost": {"sampling": "cost"},
-    "k4": {"k": 4},
-    "whole-first": {"whole_first": 0.4},
-    "cosine": {"schedule": "cosine"},
-    "constant": {"schedule": "constant"},
-    "longer": {},
-}
-NUMBERS = {"rate-": "learning_rate", "hidden-": "hidden_weight"}
-"""Parts that end in a number, and the option that it is."""
 HALF, WHOLE = "half width", "whole"
-
-
-def changes(variant: str, unit: Unit | None = None) -> dict[str, Any]:
-    """The training options of a variant, and `space`.
-
-    Raises:
-        UnknownNameError: It has a part that is not known.
-        UsageError: A part whose number is none.
-    """
-    found: dict[str, Any] = {"strategy": "full"}
-    for part in variant.split("+"):
-        prefix = next((prefix for prefix in NUMBERS if part.startswith(prefix)), None)
-        if prefix is not None:
-            try:
-                found[NUMBERS[prefix]] = float(part.removeprefix(prefix))
-            except ValueError as error:
-                raise UsageError(f"variant {variant}: {part} has no number; expected rate-1e-4 or the like.") from error
-        elif part not in PARTS:
-            raise UnknownNameError("part of a variant", part, (*PARTS, *(f"{prefix}X" for prefix in NUMBERS)))
-        found.update(PARTS.get(part, {}))
-        if part == "longer" and unit is not None:
-            found["epochs"] = LONGER * unit.epochs
-            found["max_steps"] = None if unit.max_steps is None else LONGER * unit.max_steps
-    return found
 
 
 def cuts(size: Dimensions) -> dict[str, Architecture]:

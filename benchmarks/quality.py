@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from _common import Row, Unit, by_setting, describe_setting, make_units, parse, read_rows, run_units, spread, start
-from layers import changes
+from _variants import changes
 from rich.console import Console
 from rich.table import Table
 
@@ -52,7 +52,7 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
 
 
 def options_of(variant: str, unit: Unit | None = None) -> dict[str, Any]:
-    """The training options of a variant; errors as of `layers.changes`."""
+    """The training options of a variant; errors as of `changes`."""
     return changes(variant.replace("@", "+rate-"), unit)
 
 
