@@ -2,8 +2,8 @@
 
     python benchmarks/search_cost.py benchmarks/results/bench [--evaluations 500]
 
-For each task of the weight-sharing searches there: the mean seconds of an evaluation and of a training, and how long so
-many evaluations take as a share of the training. Both were taken in processes of one thread, beside those that worked
+For each task, space and strategy of the weight-sharing searches there: the mean seconds of an evaluation and of a
+training, and how long so many evaluations take as a share of the training. Both were taken in processes of one thread, beside those that worked
 at the same time.
 """
 
@@ -29,22 +29,23 @@ def main() -> bool:
     parser.add_argument("--evaluations", type=int, default=500)
     options = parser.parse_args()
     folder = BenchFolder(options.folder)
-    evaluations: dict[str, list[float]] = {}
-    trainings: dict[str, dict[int, float]] = {}
-    examples: dict[str, str] = {}
+    evaluations: dict[tuple[str, ...], list[float]] = {}
+    trainings: dict[tuple[str, ...], dict[int, float]] = {}
+    examples: dict[tuple[str, ...], str] = {}
     for path in folder.units():
         unit, rows, text = folder.read(path)
         if unit.approach == WEIGHT_SHARING:
-            evaluations.setdefault(unit.task, []).extend(row.seconds for row in rows if row.seconds)
-            trainings.setdefault(unit.task, {})[unit.seed] = float(text["training_seconds"])
-            examples[unit.task] = text["validation_examples"]
+            of = (unit.task, unit.space, unit.strategy)
+            evaluations.setdefault(of, []).extend(row.seconds for row in rows if row.seconds)
+            trainings.setdefault(of, {})[unit.seed] = float(text["training_seconds"])
+            examples[of] = text["validation_examples"]
     if not evaluations:
         raise UsageError(f"{options.folder} holds no search with shared weights; hwnas bench run 5a makes some.")
-    table = Table("task", "examples", "an evaluation, s", "a training, s", f"{options.evaluations} / training")
-    for task, seconds in evaluations.items():
-        training = list(trainings[task].values())
+    table = Table("task", "space", "strategy", "examples", "an evaluation, s", "a training, s", f"{options.evaluations} / training")
+    for of, seconds in evaluations.items():
+        training = list(trainings[of].values())
         share = options.evaluations * np.mean(seconds) / np.mean(training)
-        table.add_row(task, examples[task], f"{np.mean(seconds):.3f}", spread(training, 0), f"{share:.2f}")
+        table.add_row(*of, examples[of], f"{np.mean(seconds):.3f}", spread(training, 0), f"{share:.2f}")
     Console(width=120).print(table)
     return True
 
