@@ -3,8 +3,8 @@
     python benchmarks/search_cost.py benchmarks/results/bench [--evaluations 500]
 
 For each task, space and strategy of the weight-sharing searches there: the mean seconds of an evaluation and of a
-training, and how long so many evaluations take as a share of the training. Both were taken in processes of one thread, beside those that worked
-at the same time.
+training, and how long so many evaluations take as a share of the training. Both were taken in processes of one thread,
+beside those that worked at the same time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def main() -> bool:
             examples[of] = text["validation_examples"]
     if not evaluations:
         raise UsageError(f"{options.folder} holds no search with shared weights; hwnas bench run 5a makes some.")
-    table = Table("task", "space", "strategy", "examples", "an evaluation, s", "a training, s", f"{options.evaluations} / training")
+    share_of = f"{options.evaluations} / training"
+    table = Table("task", "space", "strategy", "examples", "an evaluation, s", "a training, s", share_of)
     for of, seconds in evaluations.items():
         training = list(trainings[of].values())
         share = options.evaluations * np.mean(seconds) / np.mean(training)
