@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from hwnas.errors import UsageError
+from hwnas.search import evolution
 from hwnas.search.archive import Archive, everything, layers_of, unit_scaled
 from hwnas.search.bayesian import _spread
 from hwnas.search.encodings import features, mutants, neighbour
-from hwnas.search.evolution import priorities
+from hwnas.search.evolution import RegularizedEvolution, oldest_beaten, priorities
 from hwnas.search.hypervolume import hypervolume
 from hwnas.search.nsga2 import POPULATION
 from hwnas.search.pareto import non_dominated
@@ -52,6 +53,38 @@ def test_scaling_is_the_same_in_every_unit() -> None:
     for factor in (1e-3, 1e3, 1e9, 0.3):
         np.testing.assert_array_equal(unit_scaled(points * factor), unit_scaled(points))
     assert unit_scaled(np.array([[1.0, 5.0], [3.0, 5.0], [2.0, 5.0]])).tolist() == [[0.0, 0.0], [1.0, 0.0], [0.5, 0.0]]
+
+
+def test_the_oldest_beaten_member_dies() -> None:
+    front = [(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]
+    assert oldest_beaten([*front, (2.5, 2.5), (4.0, 4.0)]) == 3, "the older one of the two that are beaten"
+    assert oldest_beaten([(1.5, 3.5), *front]) == 0
+    assert oldest_beaten([*front, (2.0, 4.0)]) == 3, "the newest, where it alone is beaten"
+    assert oldest_beaten(front) == 0, "the oldest, where none is"
+
+
+def test_regularized_evolution_keeps_its_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four members; the first results are a front that later ones do not reach, until one beats all of it."""
+    monkeypatch.setattr(evolution, "POPULATION", 4)
+    archive = Archive(space(), objectives=2, seed=0)
+    strategy = RegularizedEvolution(archive, seed=0)
+    population = strategy._evolution.population
+
+    def tell(number: int, *result: float) -> list[list[float]]:
+        archive.results[number] = result
+        strategy.learn(number)
+        return sorted(member.results for member in population)
+
+    archive.asked.extend(list(everything(space()))[:9])
+    for number, result in enumerate([(1.0, 3.0), (3.0, 1.0), (9.0, 9.0), (8.0, 8.0)]):
+        tell(number, *result)
+    front = [[1.0, 3.0], [3.0, 1.0]]
+    assert tell(4, 7.0, 7.0) == [*front, [7.0, 7.0], [8.0, 8.0]]
+    assert tell(5, 6.0, 6.0) == [*front, [6.0, 6.0], [7.0, 7.0]]
+    assert tell(6, 2.0, 2.0) == [[1.0, 3.0], [2.0, 2.0], [3.0, 1.0], [6.0, 6.0]]
+    assert tell(7, 0.5, 4.0) == [[0.5, 4.0], [1.0, 3.0], [2.0, 2.0], [3.0, 1.0]]
+    assert tell(8, 5.0, 5.0) == [[0.5, 4.0], [1.0, 3.0], [2.0, 2.0], [3.0, 1.0]], "beaten by a full front: not taken"
+    assert tell(8, 4.0, 0.5) == [[0.5, 4.0], [2.0, 2.0], [3.0, 1.0], [4.0, 0.5]], "all unbeaten: the oldest dies"
 
 
 POINTS = np.array([(5.0, 5.0), (0.0, 4.0), (2.0, 3.0), (4.0, 0.0), (1.0, 1.0), (1.0, 1.0)])
