@@ -51,6 +51,9 @@ def front_table(front: Front, baselines: Sequence[Baseline] = ()) -> Table:
     table.add_row("", *_cells(front, front.unpruned, name=unpruned))
     for baseline in baselines:
         table.add_row("", *_baseline_cells(baseline, front))
+    if constant := front.about.get("constant_answer"):
+        errors = (f"{constant[f'{split}_error']:.4f}" for split in ("validation", "test"))
+        table.add_row("", "always the same answer", *errors)
     flags = sorted(
         {flag for member in (*front.members, front.unpruned) for flag in member.flags}
         | {flag for baseline in baselines for flag in baseline.latency.flags}

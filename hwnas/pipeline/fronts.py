@@ -35,6 +35,7 @@ def about_search(
         "quality": quality_name(task.metric),
         "validation_examples": judge.about["examples"],
         "test_examples": len(task.test),
+        "constant_answer": judge.constant_errors(),
         **({} if options.align is None else {"align": list(options.align)}),
         **({} if options.max_error_increase is None else {"max_error_increase": options.max_error_increase}),
     }

@@ -16,7 +16,7 @@ from hwnas.pipeline.train import EVALUATION_BATCH, SuperNet
 from hwnas.search.cache import EvaluationCache
 from hwnas.search.search import VALIDATION
 from hwnas.spaces import Architecture
-from hwnas.tasks import Example, TaskData, batches, drawn, encode
+from hwnas.tasks import Example, TaskData, batches, constant_error, drawn, encode
 
 TEST = "test"
 VIEW = "torch fp32"
@@ -49,6 +49,13 @@ class Judge:
             "max_length": max_length,
         }
         self.digest = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode()).hexdigest()[:8]
+
+    def constant_errors(self) -> dict[str, float]:
+        """`constant_error` of the examples: `validation_error` and `test_error`."""
+        return {
+            f"{split}_error": constant_error(self._task.metric, np.array([example.label for example in examples]))
+            for split, examples in self._examples.items()
+        }
 
     def validation_error(self, arch: Architecture) -> float:
         """Error of a view on the chosen validation examples; not cached here."""

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hwnas.report.plot import add_legend, axis_of, draw_limits, draw_members, draw_points, new_figure, title_of
+from hwnas.report.plot import (
+    add_legend,
+    axis_of,
+    draw_constant,
+    draw_limits,
+    draw_members,
+    draw_points,
+    new_figure,
+    title_of,
+)
 from hwnas.search.front import Front
 
 if TYPE_CHECKING:
@@ -29,6 +38,7 @@ def costs_figure(front: Front) -> Figure:
         draw_points(axes, front, name)
         draw_members(axes, front, "validation", name, line=False)
         draw_limits(axes, front, name)
+        draw_constant(axes, front, "validation")
         axes.set_xlabel(f"{title} [{unit}]")
         if number == 0:
             axes.set_ylabel(f"validation error (1 - {front.about['quality']})")

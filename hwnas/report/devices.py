@@ -12,6 +12,7 @@ from hwnas.report.plot import (
     Place,
     add_legend,
     axis_of,
+    draw_constant,
     draw_limits,
     draw_members,
     draw_points,
@@ -63,6 +64,7 @@ def devices_figure(fronts: Sequence[Front]) -> Figure:
                     markerfacecolor="none",
                 )  # fmt: skip
         draw_limits(axes, front, objective)
+        draw_constant(axes, front, "validation")
         axes.set_title(where_of(front), fontsize=9)
         axes.set_xlabel(f"{title} [{unit}]")
         if number == 0:

@@ -71,7 +71,7 @@ def front_figure(front: Front, baselines: Sequence[Baseline] = ()) -> Figure:
     Grey dots are evaluated sub-networks at the objective's value. Members stand where they were measured, with the
     interval of the measurement, if the objective is the latency. With baselines there are two panels: the validation
     error, which members were chosen by, and the test error, which nothing was chosen by. Where latencies are estimated
-    or predicted, title and legend say so. Limits are dashed lines.
+    or predicted, title and legend say so. Limits are dashed lines; a dotted one is the error of a constant answer.
 
     Args:
         front: The front.
@@ -105,6 +105,7 @@ def _figure(front: Front, baselines: Sequence[Baseline], objective: str) -> Figu
             _draw_baseline(axes, front, baseline, number, split, not objective, scale)
         if split == "validation" and objective:
             draw_limits(axes, front, objective)
+        draw_constant(axes, front, split)
         axes.set_xlabel(f"{title} [{unit}]")
         axes.set_ylabel(f"{split} error (1 - {front.about['quality']})")
         axes.grid(alpha=0.25)
@@ -201,6 +202,13 @@ def draw_limits(axes: Any, front: Front, objective: str) -> None:
     if increase is not None and front.unpruned.validation_error + increase <= axes.get_ylim()[1]:
         most = front.unpruned.validation_error + increase
         axes.axhline(most, color=RED, ls="--", lw=0.9, alpha=0.7, label=label)
+
+
+def draw_constant(axes: Any, front: Front, split: str) -> None:
+    """The error of whatever always gives the same answer, as a dotted line, if it is in sight."""
+    constant = front.about.get("constant_answer", {}).get(f"{split}_error")
+    if constant is not None and constant <= axes.get_ylim()[1]:
+        axes.axhline(constant, color=GREY, ls=":", lw=1.2, zorder=0, label="always the same answer")
 
 
 def _draw_baseline(

@@ -2,7 +2,7 @@
 
 from hwnas.tasks.data import Example, TaskData, load_task, load_user_task, task_names
 from hwnas.tasks.encode import EncodedDataset, batches, collator, encode
-from hwnas.tasks.metrics import compute_quality, error, quality_name
+from hwnas.tasks.metrics import compute_quality, constant_error, error, quality_name
 from hwnas.tasks.task import drawn
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "batches",
     "collator",
     "compute_quality",
+    "constant_error",
     "drawn",
     "encode",
     "error",

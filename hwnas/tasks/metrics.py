@@ -59,6 +59,27 @@ def error(metric: str, logits: np.ndarray, labels: np.ndarray) -> float:
     return 1.0 - compute_quality(metric, logits, labels)
 
 
+def constant_error(metric: str, labels: np.ndarray) -> float:
+    """Error of the best of all answers that are always the same: whoever is not below it has learnt nothing.
+
+    Args:
+        metric: A name in `metric_names()`.
+        labels: Shape (n,): class indices, or the values for regression, whose mean is the answer.
+
+    Raises:
+        UnknownNameError: No metric of that name.
+        DataError: No labels.
+    """
+    if metric not in _METRICS:
+        raise UnknownNameError("metric", metric, _METRICS)
+    truth = np.asarray(labels, dtype=np.float64)
+    if not truth.size:
+        raise DataError(f"{metric}: no labels, expected at least 1.")
+    function, _, regression = _METRICS[metric]
+    answers = [truth.mean()] if regression else np.unique(truth)
+    return 1.0 - max(function(np.full(len(truth), answer), truth) for answer in answers)
+
+
 def quality_name(metric: str) -> str:
     """The metric's name for tables and axes, such as ``"Matthews correlation"``; UnknownNameError if there is none."""
     if metric not in _METRICS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import io
 import json
 import resource
 from collections.abc import Callable, Iterator
@@ -303,6 +304,24 @@ def words(figure: Any) -> str:
     """Title and legend of a picture, a line each."""
     legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend() is not None)]
     return "\n".join([figure.get_suptitle(), *(text.get_text() for legend in legends for text in legend.get_texts())])
+
+
+@pytest.mark.parametrize(("constant", "in_sight"), [(0.35, True), (0.9, False)])
+def test_what_a_constant_answer_is_worth_is_said(front: Front, constant: float, in_sight: bool) -> None:
+    """A row of the table; in the picture a line, unless it is far above everything that is drawn."""
+    from rich.console import Console
+
+    from hwnas.cli.tables import front_table
+
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(front_table(front))
+    assert "same answer" not in console.export_text(), "a front of an older version does not say"
+    about = {**front.about, "constant_answer": {"validation_error": constant, "test_error": 0.5}}
+    told = Front(about, front.unpruned, front.members, front.points)
+    console.print(front_table(told))
+    (line,) = (line for line in console.export_text().splitlines() if "same answer" in line)
+    assert line.split()[-2:] == [f"{constant:.4f}", "0.5000"]
+    assert ("always the same answer" in words(front_figure(told))) == in_sight
 
 
 def test_a_front_of_estimates_says_so_everywhere(estimates: Front, tmp_path: Path) -> None:

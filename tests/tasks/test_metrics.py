@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas.errors import DataError, UnknownNameError
-from hwnas.tasks.metrics import compute_quality, error, metric_names, quality_name
+from hwnas.tasks.metrics import compute_quality, constant_error, error, metric_names, quality_name
 
 
 def one_hot(predicted: list[int], classes: int = 2) -> np.ndarray:
@@ -97,6 +97,28 @@ def test_bad_input_is_refused() -> None:
         compute_quality("pearson", one_hot([0, 1]), np.array([0, 1]))
     with pytest.raises(DataError, match="2 or more outputs"):
         compute_quality("accuracy", np.zeros((2, 1)), np.array([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels", "expected"),
+    [
+        ("accuracy", [0, 2, 2, 1, 2], 2 / 5),
+        ("f1", [0, 1, 1, 0], 1 - 2 * 2 / (4 + 2)),  # always 1: two of four predictions are right, all of two found
+        ("f1", [0, 0, 0, 0], 0.0 + 1.0),
+        ("matthews", [0, 1, 1], 1.0),
+        ("pearson", [0.5, 2.0, 4.5], 1.0),
+        ("spearman", [1.0, 1.0], 1.0),
+    ],
+)
+def test_what_always_gives_the_same_answer(metric: str, labels: list[float], expected: float) -> None:
+    assert constant_error(metric, np.array(labels)) == pytest.approx(expected)
+
+
+def test_no_answer_without_labels() -> None:
+    with pytest.raises(DataError, match="accuracy: no labels"):
+        constant_error("accuracy", np.array([]))
+    with pytest.raises(UnknownNameError, match="auc"):
+        constant_error("auc", np.array([1]))
 
 
 def test_every_metric_has_a_name() -> None:
