@@ -69,7 +69,7 @@ def run(
     networks: options.Networks = 18,
     holdout: options.Holdout = 10,
     objective: options.ObjectiveName = "latency",
-    searcher: options.SearcherName = "random_search",
+    searcher: options.SearcherName = "local_search",
     evaluations: options.Evaluations = 100,
     examples: options.Examples = 512,
     max_members: options.MaxMembers = 10,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def search(
     run: options.BegunRun = None,
     objective: own.Objectives = None,
-    searcher: options.SearcherName = "random_search",
+    searcher: options.SearcherName = "local_search",
     evaluations: options.Evaluations = 100,
     examples: options.Examples = 512,
     max_members: options.MaxMembers = 10,

@@ -45,7 +45,7 @@ class SearchOptions:
     """
 
     objective: str | tuple[str, ...] = "latency"
-    searcher: str = "random_search"
+    searcher: str = "local_search"
     evaluations: int = 100
     examples: int = 512
     max_members: int = 10

@@ -437,7 +437,7 @@ def test_doubtful_networks_are_measured_during_the_search(
     run = copy_of(folder, tmp_path / "run")
     with LatencyTable(tmp_path / "t.sqlite") as rough:  # a profile with wide intervals
         fill(rough, here(), supernet, lambda arch: law_here(arch) * (1 + 0.1 * (len(str(arch)) % 3)), all_rows=slower)
-        options = SearchOptions(**QUICK, measure_during=6)  # type: ignore[arg-type]
+        options = SearchOptions(**QUICK, searcher="random_search", measure_during=6)  # type: ignore[arg-type]
         front = search_run(run, here(), rough, options, supernet=supernet)
         again = search_run(run, here(), rough, options, supernet=supernet)
     known = [point for point in front.points if point.get("measured")]
