@@ -289,7 +289,13 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
 def describe_setting(row: dict[str, str]) -> str:
     """A title for rows of one setting."""
     steps = f"{row['max_steps']} steps" if row["max_steps"] else f"{float(row['epochs']):g} epochs"
-    return f"{row['task']}, {row['model']}, {row['train_examples']} examples, {steps}, batches of {row['batch_size']}"
+    batches = f"batches of {row['batch_size']}{asked_rate(row)}"
+    return f"{row['task']}, {row['model']}, {row['train_examples']} examples, {steps}, {batches}"
+
+
+def asked_rate(row: dict[str, str]) -> str:
+    """What a title says of `--learning-rate`; nothing where it was the usual one."""
+    return f", rate {float(row['learning_rate']):.3g}" if row["learning_rate"] else ""
 
 
 def by_setting(rows: Iterable[dict[str, str]]) -> dict[tuple[str, ...], list[dict[str, str]]]:

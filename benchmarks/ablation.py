@@ -22,7 +22,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from _common import Row, Unit, by_setting, describe_setting, make_units, parse, read_rows, run_units, spread, start
+from _common import (
+    Row,
+    Unit,
+    asked_rate,
+    by_setting,
+    describe_setting,
+    make_units,
+    parse,
+    read_rows,
+    run_units,
+    spread,
+    start,
+)
 from _variants import changes
 from rich.console import Console
 from rich.table import Table
@@ -136,7 +148,7 @@ def draw(rows: Sequence[dict[str, str]], path: Path) -> None:
         axes.invert_yaxis()
         axes.grid(axis="x", color="#e6e8eb")
         axes.set_axisbelow(True)
-        axes.set_title(f"{group[0]['task']} ({seeds} seed{'s' * (seeds != 1)})")
+        axes.set_title(f"{group[0]['task']}{asked_rate(group[0])} ({seeds} seed{'s' * (seeds != 1)})")
         axes.set_xlabel("hypervolume of 100 random networks" if len(group) >= 100 else "hypervolume")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
