@@ -29,11 +29,13 @@ class Seen:
         hidden: Output (batch, tokens, width) of every layer.
         projections: Queries, keys and values, (batch, tokens, heads times their size) each, of every layer that has
             attention.
+        trust: How far its hidden states are to be learnt from, 0 to 1; see `trust_in`.
     """
 
     logits: torch.Tensor
     hidden: list[torch.Tensor] = field(default_factory=list)
     projections: dict[int, list[torch.Tensor]] = field(default_factory=dict)
+    trust: torch.Tensor | float = 1.0
 
     def detached(self) -> Seen:
         """The same without gradients: a teacher."""
@@ -50,7 +52,7 @@ class Distiller:
     Args:
         temperature: Of the predictions.
         regression: The task has no classes.
-        hidden_weight: Weight of the hidden states' loss.
+        hidden_weight: Weight of the hidden states' loss, where the teacher has learnt the task; see `Seen.trust`.
         attention_weight: Weight of the attention relations' loss.
         teacher: A fine-tuned model that teaches all sub-networks; None lets the first sub-network of a step teach.
     """
@@ -113,7 +115,7 @@ class Distiller:
             pairs = matching_layers(arch.kept_layers, len(teacher.hidden))
             states = [hidden_loss(student.hidden[mine], teacher.hidden[other], mask) for mine, other in pairs]
             if states:
-                loss = loss + self.hidden_weight * torch.stack(states).mean()
+                loss = loss + self.hidden_weight * teacher.trust * torch.stack(states).mean()
         # The last layer that has attention, as in MiniLM.
         if self.attention_weight and student.projections and teacher.projections:
             mine, other = student.projections[max(student.projections)], teacher.projections[max(teacher.projections)]

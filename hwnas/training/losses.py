@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.nn import functional
 
@@ -20,6 +22,14 @@ def task_loss(logits: torch.Tensor, labels: torch.Tensor, *, regression: bool) -
     if regression:
         return functional.mse_loss(logits.squeeze(-1), labels.to(logits.dtype))
     return functional.cross_entropy(logits, labels)
+
+
+def trust_in(loss: torch.Tensor, *, labels: int, regression: bool) -> torch.Tensor:
+    """How much of a task a teacher has learnt, by its task loss: 0 where it is no better than a constant, 1 at no loss.
+
+    A constant loses log(labels) with classes alike in number, and the variance of a regression's labels, which is 1.
+    """
+    return (1.0 - loss / (1.0 if regression else math.log(labels))).clamp(0.0, 1.0)
 
 
 def distillation_loss(

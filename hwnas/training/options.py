@@ -55,8 +55,8 @@ class TrainOptions:
             steps of `sandwich`, `full` and `kd` meet it. None leaves them as they come.
         teacher: Folder or hub name of a fine-tuned classifier with the same labels and vocabulary, from which all
             sub-networks learn instead of from the whole network.
-        hidden_weight: Weight of the distillation of hidden states. None takes `HIDDEN_WEIGHT` where sub-networks learn
-            from the whole network of the same step, and 0 elsewhere; see `hidden`.
+        hidden_weight: Weight of the distillation of hidden states; from the whole network of the same step it is
+            multiplied by what that has learnt, see `trust_in`. None takes `HIDDEN_WEIGHT` there, and 0 elsewhere.
         attention_weight: Weight of the distillation of attention relations.
         precision: A name in `PRECISIONS`.
         accumulate: Batches whose gradients a step adds up.
@@ -151,7 +151,7 @@ class TrainOptions:
 
     @property
     def hidden(self) -> float:
-        """Weight of the distillation of hidden states, that by default included."""
+        """`hidden_weight`, that by default included."""
         if self.hidden_weight is not None:
             return self.hidden_weight
         return HIDDEN_WEIGHT if self.teacher is None and get_strategy(self.strategy).distil else 0.0

@@ -18,7 +18,7 @@ from hwnas.errors import HwnasError
 from hwnas.slicing.supernet import view
 from hwnas.spaces import Architecture
 from hwnas.training.distil import Distiller
-from hwnas.training.losses import task_loss
+from hwnas.training.losses import task_loss, trust_in
 from hwnas.training.passes import shared_passes
 from hwnas.training.processes import everywhere
 from hwnas.training.seal import seal
@@ -152,6 +152,7 @@ class SuperNetTrainer(Trainer):
                     loss = loss + self.distiller.loss(seen, teacher, arch, mask)
                 elif self.strategy.distil:
                     teacher = seen.detached()
+                    teacher.trust = trust_in(loss.detach(), labels=seen.logits.shape[1], regression=self.regression)
                 loss = loss / self.current_gradient_accumulation_steps
                 self.accelerator.backward(loss)
                 total += loss.detach()

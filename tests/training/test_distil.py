@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hwnas.slicing.extract import extract
 from hwnas.slicing.supernet import view
 from hwnas.spaces import Architecture, get_space
 from hwnas.training.distil import Distiller, load_teacher, matching_layers
-from hwnas.training.losses import distillation_loss, hidden_loss, relation_loss, task_loss
+from hwnas.training.losses import distillation_loss, hidden_loss, relation_loss, task_loss, trust_in
 from hwnas.training.strategy import get_strategy
 from hwnas.training.trainer import SuperNetTrainer
 
@@ -59,6 +60,25 @@ def test_hidden_loss_by_hand() -> None:
     student = torch.tensor([[[1.0, 2.0], [9.0, 9.0]]])
     teacher = torch.tensor([[[0.0, 4.0], [0.0, 0.0]]])
     assert hidden_loss(student, teacher, torch.tensor([[1, 0]])) == pytest.approx((1 + 4) / 2)
+
+
+def test_trust_by_hand() -> None:
+    """Half of what a constant answer loses, log 4 of four classes, is half the trust; as much or more is none."""
+    for loss, trust in ((0.0, 1.0), (math.log(2), 0.5), (math.log(4), 0.0), (9.0, 0.0)):
+        assert float(trust_in(torch.tensor(loss), labels=4, regression=False)) == pytest.approx(trust)
+    for loss, trust in ((0.0, 1.0), (0.25, 0.75), (1.0, 0.0), (4.0, 0.0)):
+        assert float(trust_in(torch.tensor(loss), labels=1, regression=True)) == pytest.approx(trust)
+
+
+def test_a_teacher_that_knows_nothing_is_not_imitated(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    """Where the whole network is worse than a constant, its hidden states leave no trace in the gradient."""
+    model = tiny("bert", **PLAIN)
+    with torch.no_grad():
+        model.classifier.bias.copy_(torch.tensor([-9.0, 0.0, 0.0]))  # two of the four labels are the first class
+    plain, hidden = (
+        step(model, tmp_path, Distiller(temperature=2.0, regression=False, hidden_weight=weight)) for weight in (0, 1)
+    )
+    assert distance(plain, hidden) == 0
 
 
 def test_relation_loss_by_hand() -> None:
@@ -115,7 +135,7 @@ class _Undistilled(Pair):
 def test_hidden_states_and_relations_reach_the_gradient(
     tiny: Callable[..., Any], tmp_path: Path, hidden: float, attention: float, external: bool
 ) -> None:
-    model, other = tiny("bert", **PLAIN), tiny("bert", seed=9, **PLAIN) if external else None
+    model, other = learnt(tiny("bert", **PLAIN)), tiny("bert", seed=9, **PLAIN) if external else None
     distiller = Distiller(
         temperature=2.0, regression=False, hidden_weight=hidden, attention_weight=attention, teacher=other
     )
@@ -133,6 +153,16 @@ def test_hidden_states_and_relations_reach_the_gradient(
             torch.testing.assert_close(got[key], value.grad, rtol=1e-4, atol=1e-6, msg=key)
 
 
+def learnt(model: Any) -> Any:
+    """The model after a few steps on the batch: better than a constant answer, and not perfect."""
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    for _ in range(5):
+        model.zero_grad()
+        task_loss(model(input_ids=IDS, attention_mask=MASK).logits, LABELS, regression=False).backward()
+        optimizer.step()
+    return model
+
+
 def by_hand(model: Any, other: Any, hidden: float, attention: float) -> Any:
     """The loss of a step of `Pair`, with Hugging Face's own hidden states."""
 
@@ -143,7 +173,7 @@ def by_hand(model: Any, other: Any, hidden: float, attention: float) -> Any:
         return output.logits, list(output.hidden_states[1:]), [own.query(before), own.key(before), own.value(before)]
 
     loss: Any = 0.0
-    whole, told = True, None
+    whole, told, trust = True, None, 1.0
     if other is not None:
         with torch.no_grad():
             told = run(other)
@@ -160,9 +190,11 @@ def by_hand(model: Any, other: Any, hidden: float, attention: float) -> Any:
             pairs = [(0, 0), (1, 1), (2, 2)] if whole else [(0, 1), (1, 2)]
             kept = MASK.bool()
             squares = [((states[mine][kept] - told[1][its][kept].detach()) ** 2).mean() for mine, its in pairs]
-            loss = loss + hidden * sum(squares) / len(squares)
+            loss = loss + hidden * trust * sum(squares) / len(squares)
             loss = loss + attention * sum(relation_loss(a, b, MASK) for a, b in zip(maps, told[2], strict=True)) / 3
         else:
+            trust = 1 - float(loss.detach()) / math.log(3)  # of the three classes
+            assert 0 < trust < 1
             told = (logits.detach(), [state.detach() for state in states], [map_.detach() for map_ in maps])
     return loss
 
