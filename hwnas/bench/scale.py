@@ -13,6 +13,11 @@ from hwnas.tasks import TaskData, load_task
 from hwnas.training.options import TrainOptions
 
 
+def paper_options(**changes: Any) -> TrainOptions:
+    """Options of a training with the strategies as the paper has them: hidden states are not distilled."""
+    return TrainOptions(**changes, hidden_weight=0.0)
+
+
 @dataclass(frozen=True)
 class Scale:
     """Model, data and training of all units in a folder. Strategy and seed of `train` are those of a unit.
@@ -25,8 +30,7 @@ class Scale:
         max_length: Longest input in tokens.
         examples: Validation examples that each sub-network is judged on, drawn with the seed; 0 for all.
         rounds: Rounds of timing, for figures with measured latencies.
-        train: How super-networks, and sub-networks of standard NAS, are fine-tuned; hidden states are not distilled, as
-            in the paper.
+        train: How super-networks, and sub-networks of standard NAS, are fine-tuned; see `paper_options`.
     """
 
     model: str | None = None
@@ -36,7 +40,7 @@ class Scale:
     max_length: int = 128
     examples: int = 512
     rounds: int = 20
-    train: TrainOptions = field(default_factory=lambda: TrainOptions(hidden_weight=0.0))
+    train: TrainOptions = field(default_factory=paper_options)
 
     def __post_init__(self) -> None:
         if self.examples < 0:

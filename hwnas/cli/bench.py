@@ -112,15 +112,14 @@ def run(
     from hwnas.bench.figures import get_figure
     from hwnas.bench.folder import BenchFolder
     from hwnas.bench.run import run_figure
-    from hwnas.bench.scale import Scale
+    from hwnas.bench.scale import Scale, paper_options
     from hwnas.cli.prepare import absolute, quiet
     from hwnas.cli.progress import reporter
-    from hwnas.training.options import TrainOptions
 
     chosen = get_figure(figure)
-    train = TrainOptions(
+    train = paper_options(
         epochs=epochs, max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate, k=k,
-        temperature=temperature, hidden_weight=0.0,
+        temperature=temperature,
     )  # fmt: skip
     scale = Scale(
         model=model, data_dir=absolute(data_dir), limit_train=limit_train, limit_test=limit_test,

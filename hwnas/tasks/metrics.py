@@ -32,8 +32,7 @@ def compute_quality(metric: str, logits: np.ndarray, labels: np.ndarray) -> floa
         UnknownNameError: No metric of that name.
         DataError: No rows, or logits and labels that do not fit each other.
     """
-    if metric not in _METRICS:
-        raise UnknownNameError("metric", metric, _METRICS)
+    function, _, regression = _known(metric)
     outputs = np.asarray(logits, dtype=np.float64)
     truth = np.asarray(labels)
     if outputs.ndim == 1:
@@ -43,7 +42,6 @@ def compute_quality(metric: str, logits: np.ndarray, labels: np.ndarray) -> floa
             f"{metric}: logits {np.shape(logits)} and labels {truth.shape} do not fit; expected (n, num_labels) and "
             "(n,) with n of at least 1."
         )
-    function, _, regression = _METRICS[metric]
     if regression:
         if outputs.shape[1] != 1:
             raise DataError(f"{metric} compares numbers: expected 1 output per row, got {outputs.shape[1]}.")
@@ -70,26 +68,29 @@ def constant_error(metric: str, labels: np.ndarray) -> float:
         UnknownNameError: No metric of that name.
         DataError: No labels.
     """
-    if metric not in _METRICS:
-        raise UnknownNameError("metric", metric, _METRICS)
+    function, _, regression = _known(metric)
     truth = np.asarray(labels, dtype=np.float64)
     if not truth.size:
         raise DataError(f"{metric}: no labels, expected at least 1.")
-    function, _, regression = _METRICS[metric]
     answers = [truth.mean()] if regression else np.unique(truth)
     return 1.0 - max(function(np.full(len(truth), answer), truth) for answer in answers)
 
 
 def quality_name(metric: str) -> str:
     """The metric's name for tables and axes, such as ``"Matthews correlation"``; UnknownNameError if there is none."""
-    if metric not in _METRICS:
-        raise UnknownNameError("metric", metric, _METRICS)
-    return _METRICS[metric][1]
+    return _known(metric)[1]
 
 
 def metric_names() -> tuple[str, ...]:
     """Names of all metrics."""
     return tuple(_METRICS)
+
+
+def _known(metric: str) -> tuple[Callable[[Array, Array], float], str, bool]:
+    """The entry of `_METRICS`; UnknownNameError if there is none."""
+    if metric not in _METRICS:
+        raise UnknownNameError("metric", metric, _METRICS)
+    return _METRICS[metric]
 
 
 def _accuracy(predicted: Array, truth: Array) -> float:

@@ -12,8 +12,7 @@ import pytest
 from hwnas.bench.figures import get_figure
 from hwnas.bench.folder import BenchFolder
 from hwnas.bench.run import run_figure
-from hwnas.bench.scale import Scale
-from hwnas.training.options import TrainOptions
+from hwnas.bench.scale import Scale, paper_options
 
 METHODS = ("random_search", "regularized_evolution")
 
@@ -50,7 +49,7 @@ def scale(data: Path, tiny_folder: Path) -> Scale:
     """Six steps."""
     return Scale(
         model=str(tiny_folder), data_dir=str(data), max_length=16, examples=24, rounds=2,
-        train=TrainOptions(max_steps=6, batch_size=8, learning_rate=0.003, hidden_weight=0.0),
+        train=paper_options(max_steps=6, batch_size=8, learning_rate=0.003),
     )  # fmt: skip
 
 
