@@ -133,7 +133,8 @@ class Trained:
         self.facts = {
             "steps": steps,
             "seconds": round(clock.seconds(steps), 1),
-            "peak_learning_rate": options.learning_rate or default_learning_rate(self.model.config, steps),
+            "peak_learning_rate": options.learning_rate
+            or default_learning_rate(self.model.config, steps, pairs=self.task.has_pairs),
             "last_loss": "" if math.isnan(loss) else round(loss, 4),
             "metric": self.task.metric,
             "train_examples": len(self.train_set),

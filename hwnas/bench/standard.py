@@ -102,7 +102,7 @@ def fine_tune(
         dataset = labels.start(module, tokenizer, dataset)
     watch = _Levels(module, {-(-total * level // levels): level for level in range(1, levels)}, goes_on)
     with tempfile.TemporaryDirectory(prefix="hwnas-", ignore_cleanup_errors=True) as folder:
-        arguments = training_arguments(module.config, options, folder, total)
+        arguments = training_arguments(module.config, options, folder, total, pairs=dataset.pairs)
         trainer = AloneTrainer(
             regression=regression,
             lengths=dataset.lengths,

@@ -118,7 +118,7 @@ LearningRate = Annotated[
     float | None,
     option(
         "--learning-rate",
-        help="Peak learning rate of AdamW. [default: by width of the model and number of steps, 5e-5 to 4e-4]",
+        help="Peak learning rate of AdamW. [default: by the model's width, steps, and texts an example; 5e-5 to 4e-4]",
         panel=_TRAIN,
         show_default=False,
     ),

@@ -100,7 +100,8 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
                 "steps": steps,
                 "batch_size": spec.train.batch_size,
                 "processes": count(),
-                "learning_rate": spec.train.learning_rate or default_learning_rate(model.config, steps),
+                "learning_rate": spec.train.learning_rate
+                or default_learning_rate(model.config, steps, pairs=task.has_pairs),
                 "hidden_weight": spec.train.hidden,
                 "seconds_of_last_start": round(seconds, 2),
                 "last_loss": None if math.isnan(loss) else loss,

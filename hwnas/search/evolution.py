@@ -9,6 +9,9 @@ parents are picked by their position in the population; and its epsilon-net is i
 the largest numbers decide. The same priority is written here, on scaled objectives. Syne Tune's population
 and mutation are used as they are. Until the population is full, random architectures are proposed.
 
+In LARGE Syne Tune's mutation would let one of thousands of heads and units come or go, which nothing can measure, and
+copies all of them to do so. There a mutant has another number of heads or of units in one layer, as in local search.
+
 One thing is not as published: the oldest member that another one dominates dies, and the oldest of all only where there
 is none. With ten members the published rule forgets the front every ten evaluations. Where few networks are better than
 chance it then finds less than random search, as measured on CoLA (docs/search.md).
@@ -22,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.search.archive import Archive, Strategy, Values, layers_of, unit_scaled
+from hwnas.search.encodings import blocks, neighbour
 from hwnas.spaces import Architecture
 
 POPULATION = 10
@@ -47,11 +51,13 @@ class RegularizedEvolution:
             MultiObjectiveRegularizedEvolution,
         )
 
-        from hwnas.search.syne_tune import config_space
+        from hwnas.search.syne_tune import config_space, number_space
 
         self._archive = archive
+        self._neighbour = neighbour(archive.space) if blocks(archive.space) else None
+        self._rng = np.random.default_rng([seed, 1])
         self._evolution = MultiObjectiveRegularizedEvolution(
-            config_space=config_space(archive.space),
+            config_space=config_space(archive.space) if self._neighbour is None else number_space(),
             population_size=POPULATION,
             sample_size=SAMPLE,
             multiobjective_priority=priorities,
@@ -60,19 +66,31 @@ class RegularizedEvolution:
 
     def propose(self) -> Architecture | None:
         """See `Strategy.propose`."""
-        from hwnas.search.syne_tune import from_config
-
         if len(self._evolution.population) < POPULATION:
             return None
         for _ in range(_TRIES):
-            mutant = from_config(self._archive.space, self._evolution.suggest())
+            mutant = self._mutant()
             if mutant not in self._archive:
                 return mutant
         return None
 
+    def _mutant(self) -> Architecture:
+        """A mutant of the best of a random sample of the population."""
+        from hwnas.search.syne_tune import from_config, number_of
+
+        space = self._archive.space
+        if self._neighbour is None:
+            return from_config(space, self._evolution.suggest())
+        members = self._evolution.population
+        drawn = self._rng.integers(len(members), size=SAMPLE).tolist()
+        parent = self._archive.asked[
+            number_of(min((members[index] for index in drawn), key=lambda one: one.score).config)
+        ]
+        return space.decode(self._neighbour(np.array(space.encode(parent)), self._rng).tolist())
+
     def learn(self, number: int) -> None:
         """See `Strategy.learn`."""
-        from hwnas.search.syne_tune import to_config
+        from hwnas.search.syne_tune import to_config, to_number
 
         values = self._archive.results[number]
         assert values is not None
@@ -84,9 +102,9 @@ class RegularizedEvolution:
             member = population[leaves]
             del population[leaves]
             population.appendleft(member)  # where Syne Tune takes one away
-        self._evolution.on_trial_complete(
-            number, to_config(self._archive.space, self._archive.asked[number]), list(values)
-        )
+        archive = self._archive
+        config = to_number(number) if self._neighbour else to_config(archive.space, archive.asked[number])
+        self._evolution.on_trial_complete(number, config, list(values))
 
 
 def oldest_beaten(objectives: Sequence[Sequence[float]]) -> int:

@@ -25,6 +25,8 @@ from hwnas.search.schedulers import metric_names
 from hwnas.search.searcher import Trial
 from hwnas.spaces import Architecture, Space
 
+_NUMBER = "trial"
+
 
 def config_space(space: Space) -> dict[str, Any]:
     """The encoding of a space as Syne Tune's configuration space; an entry with one value is a constant."""
@@ -39,6 +41,21 @@ def to_config(space: Space, architecture: Architecture) -> dict[str, int]:
 def from_config(space: Space, config: Mapping[str, Any]) -> Architecture:
     """Inverse of `to_config`; further entries are passed over."""
     return space.decode([int(config[entry]) for entry in space.bounds])
+
+
+def number_space() -> dict[str, Any]:
+    """A configuration space of numbers of trials, whose architectures the archive has."""
+    return {_NUMBER: randint(0, 2**31 - 1)}
+
+
+def to_number(number: int) -> dict[str, int]:
+    """The configuration of `number_space` of a trial."""
+    return {_NUMBER: number}
+
+
+def number_of(config: Mapping[str, Any]) -> int:
+    """Inverse of `to_number`."""
+    return int(config[_NUMBER])
 
 
 class SpaceSearcher(BaseSearcher):  # type: ignore[misc]
@@ -111,13 +128,13 @@ class NumberedSearcher(BaseSearcher):  # type: ignore[misc]
     """
 
     def __init__(self, searcher: SpaceSearcher) -> None:
-        super().__init__({"trial": randint(0, 2**31 - 1)}, random_seed=searcher.random_seed)
+        super().__init__(number_space(), random_seed=searcher.random_seed)
         self._searcher = searcher
 
     def suggest(self, **kwargs: Any) -> dict[str, Any] | None:
         """The number of the next trial; None when the space is exhausted."""
         arch = self._searcher.propose()
-        return None if arch is None else {"trial": len(self._searcher.archive.asked) - 1}
+        return None if arch is None else to_number(len(self._searcher.archive.asked) - 1)
 
     def on_trial_complete(self, trial_id: int, config: dict[str, Any], metrics: Sequence[float]) -> None:
         """See `SpaceSearcher`."""
@@ -159,6 +176,6 @@ class AskTell:
         if values is None or not 0 <= number < len(self._archive.asked) or len(values) != len(self._metrics):
             self._archive.tell(number, None if values is None else tuple(values))  # without the scheduler's log
             return
-        trial = SyneTuneTrial(number, {"trial": number}, datetime.datetime.now())
+        trial = SyneTuneTrial(number, to_number(number), datetime.datetime.now())
         result = {metric: float(value) for metric, value in zip(self._metrics, values, strict=True)}
         self._scheduler.on_trial_complete(trial, result)

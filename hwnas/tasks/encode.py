@@ -30,11 +30,15 @@ class EncodedDataset:
     Args:
         columns: One list per input name, each with one list of int per example.
         labels: One label per example.
+        pairs: Whether each example has two texts.
     """
 
-    def __init__(self, columns: Mapping[str, list[list[int]]], labels: Sequence[int | float]) -> None:
+    def __init__(
+        self, columns: Mapping[str, list[list[int]]], labels: Sequence[int | float], *, pairs: bool = False
+    ) -> None:
         self._columns = dict(columns)
         self._labels = list(labels)
+        self.pairs = pairs
         self.lengths: tuple[int, ...] = tuple(len(ids) for ids in self._columns["input_ids"])
         """Tokens of each example."""
 
@@ -49,11 +53,11 @@ class EncodedDataset:
     def select(self, indices: Sequence[int]) -> EncodedDataset:
         """Some of the examples, by index, in the order that they are given in."""
         columns = {name: [column[index] for index in indices] for name, column in self._columns.items()}
-        return EncodedDataset(columns, [self._labels[index] for index in indices])
+        return EncodedDataset(columns, [self._labels[index] for index in indices], pairs=self.pairs)
 
     def relabel(self, labels: Sequence[int | float]) -> EncodedDataset:
         """The same examples with other labels, one each."""
-        return EncodedDataset(self._columns, labels)
+        return EncodedDataset(self._columns, labels, pairs=self.pairs)
 
     @property
     def labels(self) -> np.ndarray:
@@ -94,7 +98,8 @@ def encode(examples: Sequence[Example], tokenizer: Any, max_length: int, *, regr
         for name in _INPUTS:
             if name in encoded:
                 columns.setdefault(name, []).extend(encoded[name])
-    return EncodedDataset(columns, [float(e.label) if regression else int(e.label) for e in examples])
+    labels = [float(example.label) if regression else int(example.label) for example in examples]
+    return EncodedDataset(columns, labels, pairs=pairs)
 
 
 class Collator:

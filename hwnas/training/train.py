@@ -23,17 +23,18 @@ Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, short text)."""
 
 
-def default_learning_rate(config: Any, steps: int) -> float:
-    """A peak rate by the width of a model and the length of a training.
+def default_learning_rate(config: Any, steps: int, *, pairs: bool) -> float:
+    """A peak rate by the width of a model, the length of a training, and whether examples are pairs of texts.
 
     5e-5 above a hidden size of 512, such as BERT-base's. Narrow models, such as MiniLM, take more, and short trainings
     need it for shallow sub-networks to learn anything: 4e-4 up to 400 steps, then falling as (400 / steps)^2, down to
     5e-5. That is 1e-4 at 800 steps, where twice as much lost MRPC altogether and gained the whole network of SST-2
-    nothing, while at 342 steps 1e-4 left small sub-networks of `docstrings` at chance (docs/training.md).
+    nothing, while at 342 steps 1e-4 left small sub-networks of `docstrings` at chance (docs/training.md). Pairs of
+    texts are harder: 1e-4 at most, since RTE and MRPC learnt nothing at 2e-4 and more.
     """
     if int(config.hidden_size) > 512:
         return 5e-5
-    return max(5e-5, 4e-4 * min(1.0, 400 / steps) ** 2)
+    return max(5e-5, min(1e-4 if pairs else 4e-4, 4e-4 * (400 / steps) ** 2))
 
 
 def train_supernet(
@@ -120,6 +121,7 @@ def train_supernet(
         options,
         checkpoints,
         total,
+        pairs=dataset.pairs,
         save_strategy="steps",
         save_steps=max(20, math.ceil(total / 10)),
         save_total_limit=2,  # the older one goes only when the newer one is whole
@@ -221,7 +223,9 @@ def _check_count(checkpoint: Path | None) -> None:
         )
 
 
-def training_arguments(config: Any, options: TrainOptions, folder: Path | str, total: int, **changes: Any) -> Any:
+def training_arguments(
+    config: Any, options: TrainOptions, folder: Path | str, total: int, *, pairs: bool, **changes: Any
+) -> Any:
     """What a `Trainer` is to do: nothing is logged and, unless `changes` say so, nothing saved.
 
     Args:
@@ -229,6 +233,7 @@ def training_arguments(config: Any, options: TrainOptions, folder: Path | str, t
         options: Batches, rates, arithmetic and seed.
         folder: Of the checkpoints.
         total: Steps in all.
+        pairs: Whether examples are pairs of texts.
         **changes: Fields of `transformers.TrainingArguments`.
     """
     import torch
@@ -240,7 +245,7 @@ def training_arguments(config: Any, options: TrainOptions, folder: Path | str, t
         "max_steps": total,
         "per_device_train_batch_size": options.batch_size,
         "gradient_accumulation_steps": options.accumulate,
-        "learning_rate": options.learning_rate or default_learning_rate(config, total),
+        "learning_rate": options.learning_rate or default_learning_rate(config, total, pairs=pairs),
         "weight_decay": options.weight_decay,
         "warmup_steps": math.ceil(0.06 * total),
         "lr_scheduler_type": SCHEDULES[options.schedule],

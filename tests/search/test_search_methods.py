@@ -189,6 +189,22 @@ def test_neighbours_differ_in_one_dimension_and_reach_every_value_of_it(where: s
     np.testing.assert_array_equal(drawn.max(axis=0), bounds[:, 1])
 
 
+def test_evolution_in_large_changes_how_much_a_layer_keeps() -> None:
+    there = space("large")
+    searcher = get_searcher("regularized_evolution", there, objectives=2, evaluations=60, seed=0)
+    counts: list[tuple[int, ...]] = []
+    for number in range(60):
+        trial = searcher.ask()
+        assert trial is not None
+        arch = trial.architecture
+        new = (*arch.head_counts, *arch.unit_counts)
+        if number >= evolution.POPULATION:  # one of 8 numbers differs from those of one before
+            assert min(sum(a != b for a, b in zip(new, old, strict=True)) for old in counts) <= 1
+        counts.append(new)
+        searcher.tell(trial.number, values(arch))
+    assert len(set(counts)) > 50
+
+
 def test_a_subset_for_the_model_has_the_front() -> None:
     points = np.random.default_rng(0).random((300, 2))
     chosen = _spread(points, 60)

@@ -58,6 +58,10 @@ def test_pairs_and_truncation(tokenizer: Any) -> None:
     assert dataset[0]["token_type_ids"] == [0, 0, 0, 1, 1, 1]
     assert max(dataset.lengths) == 8
     assert dataset[3]["labels"] == 0.75
+    assert dataset.pairs
+    assert dataset.select([1]).pairs
+    assert dataset.relabel([0.5] * len(dataset)).pairs
+    assert not encode(EXAMPLES, tokenizer, 8, regression=False).pairs
     assert dataset.labels.dtype == np.float64
 
 

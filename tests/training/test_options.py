@@ -82,7 +82,9 @@ def test_the_default_weight_of_hidden_states_trains(
 def test_schedules(name: str, half: float, last: float, tiny: Callable[..., Any], tmp_path: Path) -> None:
     """100 steps, of which 6 warm up: shares of the peak half way through the rest, after three quarters, at the end."""
     total = 100
-    arguments = training_arguments(tiny("bert").config, TrainOptions(schedule=name, learning_rate=1.0), tmp_path, total)
+    arguments = training_arguments(
+        tiny("bert").config, TrainOptions(schedule=name, learning_rate=1.0), tmp_path, total, pairs=False
+    )
     rates = get_scheduler(
         arguments.lr_scheduler_type, torch.optim.SGD([torch.zeros(1)], 1.0), arguments.warmup_steps, total
     )

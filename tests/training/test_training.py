@@ -247,10 +247,19 @@ def test_only_what_loading_says_is_the_fault_of_a_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("width", "steps", "rate"),
-    [(384, 100, 4e-4), (384, 400, 4e-4), (384, 800, 1e-4), (384, 10**5, 5e-5), (768, 9, 5e-5)],
+    ("width", "steps", "rate", "of_pairs"),
+    [
+        (384, 100, 4e-4, 1e-4),
+        (384, 400, 4e-4, 1e-4),
+        (384, 800, 1e-4, 1e-4),
+        (384, 1000, 6.4e-5, 6.4e-5),
+        (384, 10**5, 5e-5, 5e-5),
+        (768, 9, 5e-5, 5e-5),
+    ],
 )
-def test_the_default_rate_follows_width_and_steps(width: int, steps: int, rate: float) -> None:
+def test_the_default_rate_follows_width_steps_and_texts(width: int, steps: int, rate: float, of_pairs: float) -> None:
     from transformers import BertConfig
 
-    assert default_learning_rate(BertConfig(hidden_size=width), steps) == pytest.approx(rate)
+    config = BertConfig(hidden_size=width)
+    assert default_learning_rate(config, steps, pairs=False) == pytest.approx(rate)
+    assert default_learning_rate(config, steps, pairs=True) == pytest.approx(of_pairs)
