@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,6 +51,14 @@ _SAMPLES = 16
 _MOST_PENDING = 64
 
 
+class _Candidate(NamedTuple):
+    """An encoding that may be proposed, its bytes, by which it is known, and what a model sees of it."""
+
+    vector: Vectors
+    key: bytes
+    inputs: Values
+
+
 class BayesianOptimisation:
     """Proposes what promises most hypervolume by two or more Gaussian processes, one an objective.
 
@@ -75,11 +83,10 @@ class BayesianOptimisation:
         self._features, self._mutants = features(archive.space), mutants(archive.space)
         self._type = vector_type(archive.space)
         self._rng = np.random.default_rng([seed, 1])
-        self._asked: list[Vectors] = []
-        self._inputs: list[Values] = []
+        self._asked: list[_Candidate] = []
         self._seen: set[bytes] = set()
-        self._all: list[Vectors] = []
-        self._random: deque[Vectors] = deque(maxlen=_CANDIDATES - _MUTANTS)
+        self._all: list[_Candidate] = []
+        self._random: deque[_Candidate] = deque(maxlen=_CANDIDATES - _MUTANTS)
         self._queue: deque[Architecture] = deque()
         self._fitted: dict[str, Any] = {}
         self._fitted_on = 0
@@ -104,35 +111,42 @@ class BayesianOptimisation:
         archive, told = self._archive, self._archive.told()
         if len(told) < FIRST:
             return False
-        for arch in archive.asked[len(self._asked) :]:
-            self._asked.append(self._vector(arch))
-            self._seen.add(self._asked[-1].tobytes())
-            self._inputs.append(self._features(self._asked[-1][None])[0])
+        new = self._entered([self._vector(arch) for arch in archive.asked[len(self._asked) :]])
+        self._asked.extend(new)
+        self._seen.update(candidate.key for candidate in new)
         candidates = self._candidates()
-        if not len(candidates):
+        if not candidates:
             return False
         with _own_torch(self._seed + len(told)):
-            chosen = self._chosen(told, self._features(candidates))
-        self._seen.update(candidates[index].tobytes() for index in chosen)  # some decode to what was proposed
-        self._queue.extend(archive.space.decode(candidates[index].tolist()) for index in chosen)
+            chosen = self._chosen(told, np.array([candidate.inputs for candidate in candidates]))
+        self._seen.update(candidates[index].key for index in chosen)  # some decode to what was proposed
+        self._queue.extend(archive.space.decode(candidates[index].vector.tolist()) for index in chosen)
         return bool(chosen)
 
     def _vector(self, arch: Architecture) -> Vectors:
         return np.array(self._archive.space.encode(arch), dtype=self._type)
 
-    def _candidates(self) -> Vectors:
+    def _entered(self, vectors: Sequence[Vectors]) -> list[_Candidate]:
+        """Encodings with what a model sees of them."""
+        if not len(vectors):
+            return []
+        inputs = self._features(np.stack(vectors))
+        return [_Candidate(vector, vector.tobytes(), seen) for vector, seen in zip(vectors, inputs, strict=True)]
+
+    def _candidates(self) -> list[_Candidate]:
         """Encodings not proposed before, different ones: all of a small space, else random ones and mutants."""
         archive, space = self._archive, self._archive.space
         if archive.size <= _CANDIDATES:
-            self._all = self._all or [self._vector(arch) for arch in everything(space)]
+            self._all = self._all or self._entered([self._vector(arch) for arch in everything(space)])
             drawn = self._all
         else:
-            count = _REFRESHED if self._random else self._random.maxlen
-            self._random.extend(space.sample_vector(self._rng).astype(self._type) for _ in range(count or 0))
-            front = np.stack([self._asked[number] for number in archive.front_numbers()])
-            drawn = [*self._random, *self._mutants(front, _MUTANTS, self._rng)]
-        new = {vector.tobytes(): vector for vector in drawn}
-        return np.array([vector for key, vector in new.items() if key not in self._seen], dtype=self._type)
+            count = _REFRESHED if self._random else self._random.maxlen or 0
+            new = [space.sample_vector(self._rng).astype(self._type) for _ in range(count)]
+            self._random.extend(self._entered(new))
+            front = np.stack([self._asked[number].vector for number in archive.front_numbers()])
+            drawn = [*self._random, *self._entered(list(self._mutants(front, _MUTANTS, self._rng)))]
+        different = {candidate.key: candidate for candidate in drawn}
+        return [candidate for key, candidate in different.items() if key not in self._seen]
 
     def _chosen(self, told: list[int], candidates: Values) -> list[int]:
         """Indices of the candidates to evaluate next, best first; none if the models cannot be computed."""
@@ -143,9 +157,9 @@ class BayesianOptimisation:
         kept = _spread(scaled, MODEL_POINTS)
         spread = scaled.std(axis=0)
         outcomes = (scaled.mean(axis=0) - scaled) / np.where(spread > 0, spread, 1.0)  # BoTorch maximises
-        x = torch.from_numpy(np.array([self._inputs[told[index]] for index in kept]))
+        x = torch.from_numpy(np.array([self._asked[told[index]].inputs for index in kept]))
         y = torch.from_numpy(outcomes[kept])
-        pending = [self._inputs[number] for number in self._archive.pending()[-_MOST_PENDING:]]
+        pending = [self._asked[number].inputs for number in self._archive.pending()[-_MOST_PENDING:]]
         count = min(_batch(len(told)), len(candidates))
         layers = layers_of(scaled[kept])
         try:
@@ -201,17 +215,19 @@ class BayesianOptimisation:
             return self._qlognehvi_of_many(x, y, layers, reference, pending, candidates, count)
         kept = x[torch.from_numpy(layers < 2)]
         known = Predictions(x, y, torch.cat([candidates, pending, kept]), **self._fitted)
-        baseline = list(range(len(candidates), len(known.mean)))
         gain = _gains(known.mean, known.variance, y[torch.from_numpy(layers == 0)], reference)[: len(candidates)]
-        liked = gain.topk(min(_SCREENED, len(candidates))).indices.tolist()
+        liked = gain.topk(min(_SCREENED, len(candidates))).indices
+        some = torch.cat([liked, torch.arange(len(candidates), len(known.mean))])
+        mean, covariance = known.mean[some], known.covariance(some, some)
+        left, baseline = list(range(len(liked))), list(range(len(liked), len(some)))
         generator = torch.Generator().manual_seed(self._seed)
         shape = _SAMPLES, 2, len(x) + _MOST_PENDING + 13
         normals = torch.randn(shape, dtype=torch.float64, generator=generator)
         chosen: list[int] = []
         while len(chosen) < count:
-            gain = noisy_improvements(known, baseline + chosen, liked, reference, normals)
-            chosen.append(liked.pop(int(gain.argmax())))
-        return chosen
+            gain = noisy_improvements(mean, covariance, baseline + chosen, left, reference, normals)
+            chosen.append(left.pop(int(gain.argmax())))
+        return [int(liked[index]) for index in chosen]
 
     def _qlognehvi_of_many(
         self, x: Any, y: Any, layers: Any, reference: Any, pending: Any, candidates: Any, count: int

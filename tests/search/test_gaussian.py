@@ -137,5 +137,6 @@ def test_noisy_improvements_are_those_of_botorch(model: Any) -> None:
     normals = torch.randn(4000, 2, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = theirs(at.unsqueeze(1))
-        found = noisy_improvements(known, list(range(6, 18)), list(range(6)), reference, normals)
+        covariance = known.covariance(slice(None), slice(None))
+        found = noisy_improvements(known.mean, covariance, list(range(6, 18)), list(range(6)), reference, normals)
     torch.testing.assert_close(found, expected, rtol=0.1, atol=0.02)
