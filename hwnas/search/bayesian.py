@@ -196,14 +196,15 @@ class BayesianOptimisation:
         import torch
 
         known, results = self._believed(x, y, layers, pending, candidates)
-        chosen: list[int] = []
+        gain = _gains(known.mean, known.variance, results, reference)[: len(candidates)]
+        liked = gain.topk(min(2 * _SCREENED, len(candidates))).indices  # the others do not gain by what is believed
+        chosen = [int(liked[0])]
         while len(chosen) < count:
-            gain = _gains(known.mean, known.variance, results, reference)[: len(candidates)]
-            gain[chosen] = -torch.inf
-            chosen.append(int(gain.argmax()))
-            if len(chosen) < count:
-                known.believe(chosen[-1])
-                results = torch.cat([results, known.mean[chosen[-1]][None]])
+            known.believe(chosen[-1])
+            results = torch.cat([results, known.mean[chosen[-1]][None]])
+            gain = _gains(known.mean[liked], known.variance[liked], results, reference)
+            gain[torch.isin(liked, torch.tensor(chosen))] = -torch.inf
+            chosen.append(int(liked[gain.argmax()]))
         return chosen
 
     def _qlognehvi(
