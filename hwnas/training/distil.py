@@ -43,6 +43,7 @@ class Seen:
             self.logits.detach(),
             [state.detach() for state in self.hidden],
             {index: [map_.detach() for map_ in maps] for index, maps in self.projections.items()},
+            self.trust,
         )
 
 
