@@ -44,14 +44,14 @@ def shared_passes(model: nn.Module, inputs: dict[str, Any]) -> Iterator[dict[str
         return leaf
 
     with override_forward(embeddings, once), accumulate_in_place():
-        yield inputs if family.decoder else _with_mask(model, inputs)
+        yield _with_mask(model, inputs, causal=family.decoder)
     if output is not None and leaf is not None and leaf.grad is not None:
         output.backward(leaf.grad)  # type: ignore[no-untyped-call]
 
 
-def _with_mask(model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
-    """The inputs with the mask as the encoder layers take it; without one where nothing is padded."""
-    from transformers.masking_utils import create_bidirectional_mask
+def _with_mask(model: nn.Module, inputs: dict[str, Any], *, causal: bool) -> dict[str, Any]:
+    """The inputs with the mask as the layers take it; without one where nothing is padded."""
+    from transformers import masking_utils
 
     mask = inputs.get("attention_mask")
     if mask is None or mask.dim() != 2:
@@ -59,5 +59,18 @@ def _with_mask(model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
     # Of the embeddings only their shape, type and device are asked for.
     shape = torch.empty(*mask.shape, 1, dtype=next(model.parameters()).dtype, device=mask.device)
     config: Any = model.config
-    made = create_bidirectional_mask(config=config, inputs_embeds=shape, attention_mask=mask)
-    return {**inputs, "attention_mask": made}
+    if not causal:
+        made = masking_utils.create_bidirectional_mask(config=config, inputs_embeds=shape, attention_mask=mask)
+        return {**inputs, "attention_mask": made}
+    positions = torch.arange(mask.shape[1], device=mask.device).unsqueeze(0)
+    make = {
+        "full_attention": masking_utils.create_causal_mask,
+        "sliding_attention": masking_utils.create_sliding_window_causal_mask,
+    }
+    by_kind = {
+        kind: make[kind](
+            config=config, inputs_embeds=shape, attention_mask=mask, past_key_values=None, position_ids=positions
+        )
+        for kind in dict.fromkeys(config.layer_types)
+    }
+    return {**inputs, "attention_mask": by_kind}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,32 @@ def test_shared_passes_give_the_gradients_of_separate_ones(whole: Any) -> None:
     assert losses[0] == pytest.approx(losses[2], abs=1e-6)
     same(*gradients)
     assert not any("forward" in module.__dict__ for module in whole.modules())
+
+
+def test_embeddings_and_mask_are_computed_once_in_shared_passes(whole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import masking_utils
+
+    calls: Counter[str] = Counter()
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def count(*positional: Any, **keywords: Any) -> Any:
+            calls[name] += 1
+            return function(*positional, **keywords)
+
+        return count
+
+    # What all embeddings and all ways to make a mask come to.
+    embedding, masks = torch.nn.functional.embedding, masking_utils.ALL_MASK_ATTENTION_FUNCTIONS
+    monkeypatch.setattr(torch.nn.functional, "embedding", counted("embedding", embedding))
+    monkeypatch.setitem(masks._global_mapping, "sdpa", counted("mask", masks["sdpa"]))
+    logits(whole)
+    once = calls.copy()
+    assert once["mask"] == 1
+    assert once["embedding"] >= 1
+    calls.clear()
+    with shared_passes(whole, batch(whole)) as inputs:
+        passes(whole, inputs)
+    assert calls == once
 
 
 def passes(whole: Any, inputs: dict[str, Any]) -> float:
