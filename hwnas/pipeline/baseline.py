@@ -114,14 +114,22 @@ def baselines_beside(folder: RunFolder, front: Front) -> list[Baseline]:
 
 
 def fronts_beside(folder: RunFolder, baseline: Baseline) -> list[tuple[str, Front]]:
-    """(name, front) of the searches of a run that a baseline can be compared with, the newest last."""
+    """(name, front) of the searches of a run's super-network that a baseline can be compared with, the newest last."""
     names = sorted(folder.fronts(), key=lambda name: (folder.front(name) / "front.json").stat().st_mtime)
     found = [(name, read_front(folder.front(name) / "front.json")) for name in names]
-    return [(name, front) for name, front in found if baseline.is_beside(front.about["setting"])]
+    weights = folder.weights()
+    return [
+        (name, front) for name, front in found if front.is_of(weights) and baseline.is_beside(front.about["setting"])
+    ]
 
 
 def draw_fronts(folder: RunFolder) -> None:
-    """Draw the pictures of all fronts of a run again, with the baselines that are there now."""
+    """Draw the pictures of all fronts of a run again, with the baselines that are there now.
+
+    Fronts of another super-network, which was trained again since or is another run's, stay as they are.
+    """
     for name in folder.fronts():
         front = read_front(folder.front(name) / "front.json")
+        if not front.is_of(folder.weights()):
+            continue
         plot_all(front, folder.front(name), baselines_beside(folder, front))

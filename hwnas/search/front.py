@@ -157,6 +157,11 @@ class Front:
         settings = self.about.get("settings") or [self.about["setting"]]
         return tuple(str(setting["precision"]) for setting in settings)
 
+    def is_of(self, weights: str | None) -> bool:
+        """Whether its numbers may be those of a super-network with this SHA-256; so if either is not known."""
+        mine = self.about.get("weights")
+        return mine is None or weights is None or mine == weights
+
     def check_weights(self, weights: str | None, run: Path) -> None:
         """Check that its numbers are those of a run's super-network.
 
@@ -167,8 +172,7 @@ class Front:
         Raises:
             RunFolderError: It is of other weights. One that does not say, as those of hwnas 0.1.0, passes.
         """
-        mine = self.about.get("weights")
-        if mine is not None and weights is not None and mine != weights:
+        if not self.is_of(weights):
             raise RunFolderError(
                 f"the front of {self.label} in {run} is of another super-network: that was trained again since, or the "
                 f"front is another run's; `hwnas search {run}` makes one of this super-network."

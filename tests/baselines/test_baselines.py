@@ -21,7 +21,7 @@ from hwnas.latency.networks import Exporter
 from hwnas.latency.profile import make_setting
 from hwnas.latency.records import Estimated, Measured, Setting
 from hwnas.latency.table import Fit, LatencyTable
-from hwnas.pipeline.baseline import baseline_run, baselines_beside, baselines_folder
+from hwnas.pipeline.baseline import baseline_run, baselines_beside, baselines_folder, draw_fronts, fronts_beside
 from hwnas.pipeline.build import build_run
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.search import SearchOptions, estimate_setting, search_name, search_run
@@ -201,6 +201,26 @@ def test_the_pictures_have_front_and_baselines(fronts: dict[str, Front], folder:
     figure = front_figure(front, [other])
     counts = [sum("unpruned, " in str(bars.get_label()) for bars in axes.containers) for axes in figure.axes]
     assert counts == [0, 1], "no validation error of other examples beside the front's"
+
+
+def test_fronts_of_other_weights_are_left_alone(
+    fronts: dict[str, Front], measured: dict[str, Baseline], folder: RunFolder
+) -> None:
+    (baseline, *_), path = measured.values(), folder.front(folder.fronts()[0])
+    kept = (path / "front.json").read_text(encoding="utf-8")
+    before = [name for name, _ in fronts_beside(folder, baseline)]
+    pictures = {picture.name: picture.stat().st_mtime_ns for picture in path.glob("*.png")}
+    assert pictures
+    try:
+        strange = json.loads(kept)
+        strange["about"]["weights"] = "0" * 64
+        (path / "front.json").write_text(json.dumps(strange), encoding="utf-8")
+        assert path.name not in [name for name, _ in fronts_beside(folder, baseline)]
+        draw_fronts(folder)
+        assert pictures == {picture.name: picture.stat().st_mtime_ns for picture in path.glob("*.png")}
+    finally:
+        (path / "front.json").write_text(kept, encoding="utf-8")
+    assert before == [name for name, _ in fronts_beside(folder, baseline)]
 
 
 def test_quantised_members_are_not_built(fronts: dict[str, Front], folder: RunFolder, supernet: SuperNet) -> None:
