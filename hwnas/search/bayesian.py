@@ -1,4 +1,4 @@
-"""Bayesian optimisation of several objectives with Gaussian processes: EHVI and qLogNEHVI, both of BoTorch.
+"""Bayesian optimisation of several objectives with Gaussian processes: EHVI and qLogNEHVI, as BoTorch defines them.
 
 `ehvi`: expected hypervolume improvement in closed form (Emmerich et al. 2006; Yang et al. 2019; in Klein et al. 2024).
 `qlognehvi`: its logarithm over a front that is uncertain itself, sampled (Daulton et al. 2021; Ament et al. 2023).
