@@ -136,6 +136,37 @@ def test_a_training_that_cannot_be_leaves_nothing(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_teacher_with_other_labels(
+    refused: Refused,
+    tmp_path: Path,
+    tiny: Callable[..., Any],
+    tiny_csv: Path,
+    tiny_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tiny("bert", num_labels=3).save_pretrained(tmp_path / "teacher")
+    capsys.readouterr()  # what transformers shows of the writing
+    words = ["--model", tiny_folder, "--train-file", tiny_csv, "--max-length", 16, "--teacher", tmp_path / "teacher"]
+    line = refused("train", tmp_path / "run", *words)
+    assert "teacher has the labels LABEL_0, LABEL_1, LABEL_2, but the task has blame, praise" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_space(refused: Refused, tmp_path: Path, tiny_csv: Path, tiny_folder: Path) -> None:
+    space = {"name": "bounded", "min_layers": 1, "align": [1, 1], "heads": [[3, 2]] * 3, "units": [[0, 4]] * 3}
+    (tmp_path / "bounds.json").write_text(json.dumps(space))
+    words = ["--model", tiny_folder, "--train-file", tiny_csv, "--bounds", tmp_path / "bounds.json"]
+    assert "an empty space: the bounds of heads in layer 0 are 3 to 2" in refused("train", tmp_path / "run", *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number(refused: Refused, tmp_path: Path, tiny_csv: Path, tiny_folder: Path) -> None:
+    words = ["--model", tiny_folder, "--train-file", tiny_csv, "--max-length", 16, "--max-steps", 30]
+    line = refused("train", tmp_path / "run", *words, "--learning-rate", "1e30")
+    assert "the loss of training step 3 is nan; train in a new run folder with a lower --learning-rate" in line
+    assert not (tmp_path / "run" / "supernet").exists()
+
+
 def test_no_such_model(refused: Refused, tmp_path: Path) -> None:
     line = refused("train", tmp_path / "run", "--model", tmp_path / "nowhere")
     assert "does not exist" in line
@@ -298,6 +329,7 @@ def test_builds_that_cannot_be(refused: Refused, run: Path, words: list[str], sa
         (["run", "--smoke", "--max-steps", "3"], "--smoke"),
         (["train", "--strategy", "fancy"], "full, kd, random, random-linear, sandwich, standard"),
         (["train", "--k", "-1"], "--k"),
+        (["train", "--temperature", "0"], "--temperature"),
         (["train", "--test-file", "x.csv"], "--train-file"),
         (["profile", "--threads", "1000"], "threads 1000"),
         (["profile", "--precision", "int3"], "int3"),
