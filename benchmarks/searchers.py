@@ -54,10 +54,13 @@ BASELINE = "random_search"
 Row = dict[str, Any]
 
 
-def run(name: str, problem: Problem, budget: int, seed: int) -> tuple[Points, list[float]]:
-    """What a searcher finds, (evaluations, 2), and the processor seconds that it took itself for each."""
-    searcher = get_searcher(name, problem.space, objectives=2, evaluations=budget, seed=seed)
-    found: list[tuple[float, float]] = []
+def run(name: str, problem: Problem, budget: int, seed: int, objectives: int = 2) -> tuple[Points, list[float]]:
+    """What a searcher finds, (evaluations, objectives), and the processor seconds that it took itself for each.
+
+    A third objective is the number of heads and units.
+    """
+    searcher = get_searcher(name, problem.space, objectives=objectives, evaluations=budget, seed=seed)
+    found: list[tuple[float, ...]] = []
     own: list[float] = []
     while len(found) < budget:
         start = time.process_time()
@@ -65,26 +68,29 @@ def run(name: str, problem: Problem, budget: int, seed: int) -> tuple[Points, li
         asking = time.process_time() - start
         if trial is None:
             break
-        found.append(problem.evaluate(trial.architecture))
+        arch = trial.architecture
+        size = float(sum(arch.head_counts) + sum(arch.unit_counts))
+        found.append((*problem.evaluate(arch), size)[:objectives])
         start = time.process_time()
         searcher.tell(trial.number, found[-1])
         own.append(asking + time.process_time() - start)
     return np.array(found), own
 
 
-def timings(names: list[str], where: list[str], budget: int, seconds: float) -> list[Row]:
+def timings(names: list[str], where: list[str], budget: int, seconds: float, objectives: int) -> list[Row]:
     """Own seconds of each method in each space."""
     rows = []
     for place in where:
         dimensions = BERT if place == "layer" else MINILM
         problem = Problem(get_space(place, dimensions), Synthetic(dimensions, 872, 0))
         for name in names:
-            run(name, problem, 15, 1)  # loads libraries
-            own = run(name, problem, budget, 0)[1]
+            run(name, problem, 15, 1, objectives)  # loads libraries
+            own = run(name, problem, budget, 0, objectives)[1]
             rows.append(
                 {
                     "space": place,
                     "searcher": name,
+                    "objectives": objectives,
                     "evaluations": len(own),
                     "own_seconds": sum(own),
                     "median_of_last": float(np.median(own[-LAST:])),
@@ -244,6 +250,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=100, help="evaluations of the hypervolume's runs; 0 for none")
     parser.add_argument("--timed", type=int, default=500, help="evaluations of the timed runs; 0 for none")
     parser.add_argument("--spaces", nargs="+", choices=space_names(), default=list(space_names()), help="timed")
+    parser.add_argument("--objectives", type=int, choices=(2, 3), default=2, help="of the timed runs")
     parser.add_argument("--evaluation-seconds", type=float, help="default: the tables', or 0.3")
     parser.add_argument("--jobs", type=int, default=1, help="processes of the hypervolume's runs")
     parser.add_argument("--note", help="kept in the file: what else ran on the machine")
@@ -254,7 +261,9 @@ def main() -> None:
         told = [p.seconds for p in problems(tuple(options.evaluations or ()), options.problems).values() if p.seconds]
         seconds = min(told, default=EVALUATION_SECONDS)
     marks = [mark for mark in (options.budget // 4, options.budget // 2, options.budget) if mark]
-    times = timings(options.searchers, options.spaces, options.timed, seconds) if options.timed else []
+    times = (
+        timings(options.searchers, options.spaces, options.timed, seconds, options.objectives) if options.timed else []
+    )
     found = qualities(options, marks) if marks else []
     tables = [show_times(times)] if times else []
     tables += [show_qualities(found, marks), show_verdicts(found, marks)] if found else []

@@ -4,9 +4,9 @@
 `qlognehvi`: its logarithm over a front that is uncertain itself, sampled (Daulton et al. 2021; Ament et al. 2023).
 
 Syne Tune 0.16 has an EHVI that fails on BoTorch 0.18 (single against double precision) and, where it runs, puts a
-reference point of fixed value on the wrong side. So the models and acquisition functions are used from BoTorch itself,
-behind Syne Tune's searcher interface: their definitions, which tests hold `hwnas.search.gaussian` against, where two
-objectives allow for cheaper forms, and themselves for more. What is different from a textbook run keeps it cheap:
+reference point of fixed value on the wrong side. So model and acquisition functions are BoTorch's, behind Syne Tune's
+searcher interface: computed by `hwnas.search.gaussian`, which tests hold against BoTorch, and the improvements over
+more than three objectives by BoTorch itself. What is different from a textbook run keeps it cheap:
 
 - The acquisition function is not climbed by gradients but evaluated on candidates, which are architectures: random ones
   and mutants of the front. So nothing has to be rounded, and nothing is proposed twice.
@@ -151,7 +151,6 @@ class BayesianOptimisation:
     def _chosen(self, told: list[int], candidates: Values) -> list[int]:
         """Indices of the candidates to evaluate next, best first; none if the models cannot be computed."""
         import torch
-        from linear_operator.utils.errors import NanError, NotPSDError
 
         scaled = self._archive.scaled(told)
         kept = _spread(scaled, MODEL_POINTS)
@@ -170,7 +169,7 @@ class BayesianOptimisation:
             waiting = torch.from_numpy(np.array(pending).reshape(-1, x.shape[1]))
             with torch.no_grad():
                 return self._acquire(x, y, layers, reference, waiting, torch.from_numpy(candidates), count)
-        except (NanError, NotPSDError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             # nearly equal inputs can make a covariance singular
             return []
 
@@ -179,16 +178,6 @@ class BayesianOptimisation:
         if not self._fitted or len(y) >= _GROWTH * self._fitted_on:
             self._fitted = fit(x[chosen], y[chosen], self._fitted or None, steps=_FIT_STEPS)
             self._fitted_on = len(y)
-
-    def _model(self, x: Any, y: Any) -> Any:
-        """The same processes as a model of BoTorch, in evaluation mode."""
-        from botorch.models import SingleTaskGP
-
-        model = SingleTaskGP(x, y, outcome_transform=None)
-        model.covar_module.lengthscale = self._fitted["lengthscales"]
-        model.likelihood.noise = self._fitted["noise"]
-        model.mean_module.initialize(raw_constant=self._fitted["constants"])
-        return model.eval()
 
     def _ehvi(
         self, x: Any, y: Any, layers: Any, reference: Any, pending: Any, candidates: Any, count: int
@@ -212,8 +201,6 @@ class BayesianOptimisation:
     ) -> list[int]:
         import torch
 
-        if y.shape[1] > 2:
-            return self._qlognehvi_of_many(x, y, layers, reference, pending, candidates, count)
         kept = x[torch.from_numpy(layers < 2)]
         known = Predictions(x, y, torch.cat([candidates, pending, kept]), **self._fitted)
         gain = _gains(known.mean, known.variance, y[torch.from_numpy(layers == 0)], reference)[: len(candidates)]
@@ -222,41 +209,12 @@ class BayesianOptimisation:
         mean, covariance = known.mean[some], known.covariance(some, some)
         left, baseline = list(range(len(liked))), list(range(len(liked), len(some)))
         generator = torch.Generator().manual_seed(self._seed)
-        shape = _SAMPLES, 2, len(x) + _MOST_PENDING + 13
+        shape = _SAMPLES, y.shape[1], len(x) + _MOST_PENDING + 13
         normals = torch.randn(shape, dtype=torch.float64, generator=generator)
         chosen: list[int] = []
         while len(chosen) < count:
             gain = noisy_improvements(mean, covariance, baseline + chosen, left, reference, normals)
             chosen.append(left.pop(int(gain.argmax())))
-        return [int(liked[index]) for index in chosen]
-
-    def _qlognehvi_of_many(
-        self, x: Any, y: Any, layers: Any, reference: Any, pending: Any, candidates: Any, count: int
-    ) -> list[int]:
-        import torch
-        from botorch.acquisition.multi_objective import logei
-        from botorch.sampling import SobolQMCNormalSampler
-
-        logei._load_attempted = True  # else BoTorch 0.18 compiles C++ at its first use: minutes, and other roundings
-        known, results = self._believed(x, y, layers, pending, candidates)
-        gain = _gains(known.mean, known.variance, results, reference)[: len(candidates)]
-        liked = gain.topk(min(_SCREENED, len(candidates))).indices
-        candidates = candidates[liked]
-        acquisition = logei.qLogNoisyExpectedHypervolumeImprovement(
-            self._model(x, y),
-            reference.tolist(),
-            X_baseline=x[torch.from_numpy(layers < 2)],
-            sampler=SobolQMCNormalSampler(torch.Size([_SAMPLES]), seed=self._seed),
-            prune_baseline=False,
-            X_pending=pending if len(pending) else None,
-        )
-        chosen: list[int] = []
-        while len(chosen) < count:
-            if chosen:
-                acquisition.set_X_pending(torch.cat([pending, candidates[chosen]]))
-            gain = acquisition(candidates.unsqueeze(1))
-            gain[chosen] = -torch.inf
-            chosen.append(int(gain.argmax()))
         return [int(liked[index]) for index in chosen]
 
     def _believed(self, x: Any, y: Any, layers: Any, pending: Any, candidates: Any) -> tuple[Predictions, Any]:
@@ -286,7 +244,7 @@ class _Known:
 
 def _gains(mean: Any, variance: Any, results: Any, reference: Any) -> Any:
     """Expected hypervolume improvements of (points, objectives) predictions over results, maximised; (points,)."""
-    if mean.shape[1] == 2:
+    if mean.shape[1] <= 3:
         return expected_improvements(mean, variance, results, reference)
     from botorch.acquisition.multi_objective.analytic import ExpectedHypervolumeImprovement
     from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning

@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from hwnas.search.gaussian import Predictions, expected_improvements, fit, noisy_improvements
+from hwnas.search.gaussian import Predictions, boxes_left, expected_improvements, fit, noisy_improvements
 
 
 def points(count: int, width: int, seed: int) -> Any:
@@ -71,14 +72,16 @@ def test_what_is_believed_moves_no_mean_and_lowers_variances_as_a_result_would(m
     torch.testing.assert_close(found.variance, anew.variance, rtol=1e-6, atol=1e-9)
 
 
-def test_improvements_are_those_of_botorch() -> None:
+@pytest.mark.parametrize("objectives", [2, 3])
+def test_improvements_are_those_of_botorch(objectives: int) -> None:
     from botorch.acquisition.multi_objective.analytic import ExpectedHypervolumeImprovement
     from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
 
     from hwnas.search.bayesian import _Known
 
-    results, mean, variance = points(30, 2, 3) * 2 - 1, points(40, 2, 4) * 3 - 1, points(40, 2, 5) + 1e-3
-    reference = torch.tensor([-0.5, -0.2], dtype=torch.float64)
+    results, mean = points(30, objectives, 3) * 2 - 1, points(40, objectives, 4) * 3 - 1
+    variance = points(40, objectives, 5) + 1e-3
+    reference = torch.tensor([-0.5, -0.2, -0.9], dtype=torch.float64)[:objectives]
     partitioning = FastNondominatedPartitioning(ref_point=reference, Y=results)
     known: Any = _Known(mean.unsqueeze(1), variance.unsqueeze(1))
     expected = ExpectedHypervolumeImprovement(known, reference.tolist(), partitioning)(mean.unsqueeze(1))
@@ -92,6 +95,27 @@ def test_improvements_of_certain_points_by_hand() -> None:
     mean = torch.tensor([[2.0, 2.0], [4.0, 3.0], [1.0, 1.0], [2.0, 1.5], [4.0, -1.0]], dtype=torch.float64)
     found = expected_improvements(mean, torch.full_like(mean, 1e-16), results, torch.zeros(2, dtype=torch.float64))
     assert found.tolist() == pytest.approx([1.0, 8.0, 0.0, 0.5, 0.0], abs=1e-6)
+
+
+def test_boxes_by_hand() -> None:
+    """Around (1, 1, 1) from the origin: above it, beside it on either side; then with (2, 0.5, 0.5), and no other."""
+    lower, upper = boxes_left(np.array([[1.0, 1.0, 1.0], [-1.0, 5.0, 5.0], [1.0, 1.0, 1.0]]), np.zeros(3))
+    inf = float("inf")
+    assert sorted(zip(lower.tolist(), upper.tolist(), strict=True)) == [
+        ([0.0, 0.0, 1.0], [1.0, inf, inf]),
+        ([0.0, 1.0, 0.0], [1.0, inf, 1.0]),
+        ([1.0, 0.0, 0.0], [inf, inf, inf]),
+    ]
+    lower, upper = boxes_left(np.array([[2.0, 0.5, 0.5], [1.0, 1.0, 1.0], [0.5, 0.5, 0.2]]), np.zeros(3))
+    assert sorted(zip(lower.tolist(), upper.tolist(), strict=True)) == [
+        ([0.0, 0.0, 1.0], [1.0, inf, inf]),
+        ([0.0, 1.0, 0.0], [1.0, inf, 1.0]),
+        ([1.0, 0.0, 0.5], [2.0, inf, inf]),
+        ([1.0, 0.5, 0.0], [2.0, inf, 0.5]),
+        ([2.0, 0.0, 0.0], [inf, inf, inf]),
+    ]
+    lower, upper = boxes_left(np.zeros((0, 3)), np.zeros(3))
+    assert (lower.tolist(), upper.tolist()) == ([[0.0] * 3], [[inf] * 3])
 
 
 def test_hyperparameters_are_at_least_as_likely_as_those_that_botorch_fits(model: Any) -> None:
@@ -121,22 +145,26 @@ def test_hyperparameters_are_at_least_as_likely_as_those_that_botorch_fits(model
     assert (again["lengthscales"] / found["lengthscales"]).log().abs().max() < 0.2
 
 
-def test_noisy_improvements_are_those_of_botorch(model: Any) -> None:
-    """Both sample; of many samples the means agree, and with no doubt left they are the improvements of the means."""
+@pytest.mark.parametrize("objectives", [2, 3])
+def test_noisy_improvements_are_those_of_botorch(model: Any, objectives: int) -> None:
+    """Both sample; of many samples the means agree."""
     from botorch.acquisition.multi_objective.monte_carlo import qNoisyExpectedHypervolumeImprovement
+    from botorch.models import ModelListGP
     from botorch.sampling import SobolQMCNormalSampler
 
     x, at = model.train_inputs[0][0], points(6, 3, 8)
-    reference = torch.tensor([-2.0, -2.0], dtype=torch.float64)
+    which = [0, 1, 0][:objectives]  # the third outcome is the first again, but for what is drawn
+    one_by_one = ModelListGP(*(model.subset_output([outcome]) for outcome in which)).eval()
+    reference = torch.full((objectives,), -2.0, dtype=torch.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of small gradients, which are not asked for here
         theirs = qNoisyExpectedHypervolumeImprovement(
-            model, reference.tolist(), x, SobolQMCNormalSampler(torch.Size([1024]), seed=0), cache_root=False
+            one_by_one, reference.tolist(), x, SobolQMCNormalSampler(torch.Size([1024]), seed=0), cache_root=False
         )
     known = predicted(model, torch.cat([at, x]))
-    normals = torch.randn(4000, 2, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    normals = torch.randn(4000, objectives, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = theirs(at.unsqueeze(1))
-        covariance = known.covariance(slice(None), slice(None))
-        found = noisy_improvements(known.mean, covariance, list(range(6, 18)), list(range(6)), reference, normals)
+        mean, covariance = known.mean[:, which], known.covariance(slice(None), slice(None))[which]
+        found = noisy_improvements(mean, covariance, list(range(6, 18)), list(range(6)), reference, normals)
     torch.testing.assert_close(found, expected, rtol=0.1, atol=0.02)
