@@ -149,6 +149,8 @@ class Trained:
         del told["reorder_after"]
         if not options.whole_first:  # as the names were before there was this option
             del told["whole_first"]
+        if options.whole_weight == 1:
+            del told["whole_weight"]
         of = (unit.task, unit.train_rows, unit.max_length, unit.model, unit.seed, self.space.name, told)
         digest = hashlib.sha256(json.dumps([of, versions()], sort_keys=True, default=str).encode()).hexdigest()[:16]
         return self.kept / f"{unit.task}-{options.strategy}-seed-{unit.seed}-{digest}"

@@ -25,7 +25,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "constant": {"schedule": "constant"},
     "longer": {},
 }
-NUMBERS = {"rate-": "learning_rate", "hidden-": "hidden_weight"}
+NUMBERS = {"rate-": "learning_rate", "hidden-": "hidden_weight", "whole-weight-": "whole_weight"}
 """Parts that end in a number, and the option that it is."""
 
 

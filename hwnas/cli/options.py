@@ -148,6 +148,14 @@ WholeFirst = Annotated[
         panel=_TRAIN,
     ),
 ]
+WholeWeight = Annotated[
+    float,
+    option(
+        "--whole-weight",
+        help="Weight of the whole network's loss beside those of a step's other sub-networks.",
+        panel=_TRAIN,
+    ),
+]
 Sampling = Annotated[
     str, option("--sampling", help="Draws of random sub-networks: space, encoding or cost.", panel=_TRAIN)
 ]

@@ -48,6 +48,7 @@ class TrainOptions:
         random_share: Probability that a step of `random` trains a random sub-network and not the whole one; what
             that of `random-linear` rises to.
         whole_first: Share of the steps, the first ones, that train the whole network alone, whatever the strategy.
+        whole_weight: Weight of the whole network's loss in steps that train others too.
         sampling: A name in `SAMPLINGS`.
         front: A front to draw near to: the `front.json` of a search, or a list of architectures.
         front_share: Probability that a draw is a mutation of a member of `front`.
@@ -78,6 +79,7 @@ class TrainOptions:
     seed: int = 0
     random_share: float = 1.0
     whole_first: float = 0.0
+    whole_weight: float = 1.0
     sampling: str = "space"
     front: str | None = None
     front_share: float = 0.0
@@ -107,6 +109,7 @@ class TrainOptions:
             "--batch-size": self.batch_size,
             "--learning-rate": self.learning_rate,
             "--temperature": self.temperature,
+            "--whole-weight": self.whole_weight,
             "--accumulate": self.accumulate,
             "--budget": self.budget,
         }

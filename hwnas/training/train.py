@@ -162,6 +162,7 @@ def train_supernet(
         train_lengths=dataset.lengths,
         random_share=options.random_share,
         whole_first=options.whole_first,
+        whole_weight=options.whole_weight,
         distiller=Distiller(
             temperature=options.temperature,
             regression=regression,

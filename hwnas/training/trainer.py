@@ -97,6 +97,7 @@ class SuperNetTrainer(Trainer):
         random_share: As for `Strategy.sub_networks`.
         distiller: How sub-networks are taught; None: by the predictions of a step's first one.
         whole_first: Share of the steps, the first ones, that train the whole network alone.
+        whole_weight: Weight of the whole network's loss in steps that train others too.
         **keywords: As for `transformers.Trainer`.
     """
 
@@ -112,13 +113,14 @@ class SuperNetTrainer(Trainer):
         random_share: float = 1.0,
         distiller: Distiller | None = None,
         whole_first: float = 0.0,
+        whole_weight: float = 1.0,
         **keywords: Any,
     ) -> None:
         super().__init__(**keywords)
         self.strategy, self.space, self.k, self.random_share = strategy, space, k, random_share
         self.regression, self.train_lengths = regression, train_lengths
         self.distiller = distiller or Distiller(temperature=temperature, regression=regression)
-        self.whole_first = whole_first
+        self.whole_first, self.whole_weight = whole_first, whole_weight
         self._micro_step = (-1, 0)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -153,6 +155,8 @@ class SuperNetTrainer(Trainer):
                 elif self.strategy.distil:
                     teacher = seen.detached()
                     teacher.trust = trust_in(loss.detach(), labels=seen.logits.shape[1], regression=self.regression)
+                if len(archs) > 1 and arch == self.space.largest():
+                    loss = self.whole_weight * loss
                 loss = loss / self.current_gradient_accumulation_steps
                 self.accelerator.backward(loss)
                 total += loss.detach()

@@ -71,10 +71,10 @@ def test_options_out_of_range_are_refused(changes: dict[str, Any]) -> None:
         TrainOptions(**changes)
 
 
-@pytest.mark.parametrize("regression", [False, True])
+@pytest.mark.parametrize(("regression", "weight"), [(False, 1.0), (True, 1.0), (False, 3.0)])
 @pytest.mark.parametrize("name", strategy_names())
 def test_a_step_adds_up_the_gradients_of_its_sub_networks(
-    tiny: Callable[..., Any], tmp_path: Path, name: str, regression: bool
+    tiny: Callable[..., Any], tmp_path: Path, name: str, regression: bool, weight: float
 ) -> None:
     from transformers import TrainingArguments
 
@@ -88,6 +88,7 @@ def test_a_step_adds_up_the_gradients_of_its_sub_networks(
         temperature=3.0,
         regression=regression,
         train_lengths=[3],
+        whole_weight=weight,
         model=model,
         args=TrainingArguments(output_dir=str(tmp_path), seed=5, report_to="none", use_cpu=True),
     )
@@ -105,7 +106,8 @@ def test_a_step_adds_up_the_gradients_of_its_sub_networks(
     for number, arch in enumerate(archs):
         with view(model, arch):
             output = model(input_ids=ids).logits
-        expected = expected + task_loss(output, labels, regression=regression)
+        own = weight if len(archs) > 1 and arch == space.largest() else 1.0
+        expected = expected + own * task_loss(output, labels, regression=regression)
         if number and strategy.distil:
             expected = expected + distillation_loss(output, teacher, temperature=3.0, regression=regression)
     expected.backward()
