@@ -25,7 +25,7 @@ from hwnas.training.evaluate import predict
 from hwnas.training.options import TrainOptions
 from hwnas.training.order import put_in_order
 from hwnas.training.pretrained import load_pretrained
-from hwnas.training.train import default_learning_rate, train_supernet
+from hwnas.training.train import peak_learning_rate, train_supernet
 
 EVALUATION_BATCH = 64
 _TELL_SECONDS = 30.0
@@ -133,8 +133,7 @@ class Trained:
         self.facts = {
             "steps": steps,
             "seconds": round(clock.seconds(steps), 1),
-            "peak_learning_rate": options.learning_rate
-            or default_learning_rate(self.model.config, steps, pairs=self.task.has_pairs),
+            "peak_learning_rate": peak_learning_rate(options, self.model.config, steps, pairs=self.task.has_pairs),
             "last_loss": "" if math.isnan(loss) else round(loss, 4),
             "metric": self.task.metric,
             "train_examples": len(self.train_set),

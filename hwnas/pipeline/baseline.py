@@ -115,12 +115,8 @@ def baselines_beside(folder: RunFolder, front: Front) -> list[Baseline]:
 
 def fronts_beside(folder: RunFolder, baseline: Baseline) -> list[tuple[str, Front]]:
     """(name, front) of the searches of a run's super-network that a baseline can be compared with, the newest last."""
-    names = sorted(folder.fronts(), key=lambda name: (folder.front(name) / "front.json").stat().st_mtime)
-    found = [(name, read_front(folder.front(name) / "front.json")) for name in names]
-    weights = folder.weights()
-    return [
-        (name, front) for name, front in found if front.is_of(weights) and baseline.is_beside(front.about["setting"])
-    ]
+    found = [(name, front) for name, front in _own_fronts(folder) if baseline.is_beside(front.about["setting"])]
+    return sorted(found, key=lambda entry: (folder.front(entry[0]) / "front.json").stat().st_mtime)
 
 
 def draw_fronts(folder: RunFolder) -> None:
@@ -128,8 +124,12 @@ def draw_fronts(folder: RunFolder) -> None:
 
     Fronts of another super-network, which was trained again since or is another run's, stay as they are.
     """
-    for name in folder.fronts():
-        front = read_front(folder.front(name) / "front.json")
-        if not front.is_of(folder.weights()):
-            continue
+    for name, front in _own_fronts(folder):
         plot_all(front, folder.front(name), baselines_beside(folder, front))
+
+
+def _own_fronts(folder: RunFolder) -> list[tuple[str, Front]]:
+    """(name, front) of the searches of a run's super-network."""
+    weights = folder.weights()
+    found = [(name, read_front(folder.front(name) / "front.json")) for name in folder.fronts()]
+    return [(name, front) for name, front in found if front.is_of(weights)]

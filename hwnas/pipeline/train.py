@@ -20,7 +20,7 @@ from hwnas.spaces import Architecture, Space
 from hwnas.tasks import EncodedDataset, TaskData, batches, encode
 from hwnas.training.pretrained import EMBEDDED, load_config, load_pretrained
 from hwnas.training.processes import agreed, count, is_first
-from hwnas.training.train import TrainOptions, default_learning_rate, train_supernet
+from hwnas.training.train import TrainOptions, peak_learning_rate, train_supernet
 
 EVALUATION_BATCH = 64
 
@@ -100,8 +100,7 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
                 "steps": steps,
                 "batch_size": spec.train.batch_size,
                 "processes": count(),
-                "learning_rate": spec.train.learning_rate
-                or default_learning_rate(model.config, steps, pairs=task.has_pairs),
+                "learning_rate": peak_learning_rate(spec.train, model.config, steps, pairs=task.has_pairs),
                 "hidden_weight": spec.train.hidden,
                 "seconds_of_last_start": round(seconds, 2),
                 "last_loss": None if math.isnan(loss) else loss,

@@ -117,7 +117,7 @@ class BayesianOptimisation:
         candidates = self._candidates()
         if not candidates:
             return False
-        with _own_torch(self._seed + len(told)):
+        with _one_thread():
             chosen = self._chosen(told, np.array([candidate.inputs for candidate in candidates]))
         self._seen.update(candidates[index].key for index in chosen)  # some decode to what was proposed
         self._queue.extend(archive.space.decode(candidates[index].vector.tolist()) for index in chosen)
@@ -246,12 +246,14 @@ def _gains(mean: Any, variance: Any, results: Any, reference: Any) -> Any:
     """Expected hypervolume improvements of (points, objectives) predictions over results, maximised; (points,)."""
     if mean.shape[1] <= 3:
         return expected_improvements(mean, variance, results, reference)
-    from botorch.acquisition.multi_objective.analytic import ExpectedHypervolumeImprovement
-    from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # BoTorch's imports use what PyTorch calls deprecated
+        from botorch.acquisition.multi_objective.analytic import ExpectedHypervolumeImprovement
+        from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
 
-    partitioning = FastNondominatedPartitioning(ref_point=reference, Y=results)
-    known = _Known(mean.unsqueeze(1), variance.unsqueeze(1))
-    return ExpectedHypervolumeImprovement(known, reference.tolist(), partitioning)(mean.unsqueeze(1))
+        partitioning = FastNondominatedPartitioning(ref_point=reference, Y=results)
+        known = _Known(mean.unsqueeze(1), variance.unsqueeze(1))
+        return ExpectedHypervolumeImprovement(known, reference.tolist(), partitioning)(mean.unsqueeze(1))
 
 
 def _batch(results: int) -> int:
@@ -271,19 +273,16 @@ def _spread(scaled: Values, most: int) -> list[int]:
 
 
 @contextmanager
-def _own_torch(seed: int) -> Iterator[None]:
-    """One thread, own random state, and no warnings, whatever they are outside; the same numbers every time."""
+def _one_thread() -> Iterator[None]:
+    """One thread of PyTorch, however many there are outside: the same numbers every time."""
     import torch
 
     threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of inputs' scales and of fits that stop at their step limit
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed keeps a stack trace of every call
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def make(name: str, archive: Archive, evaluations: int, seed: int) -> Strategy:

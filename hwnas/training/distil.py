@@ -37,13 +37,13 @@ class Seen:
     projections: dict[int, list[torch.Tensor]] = field(default_factory=dict)
     trust: torch.Tensor | float = 1.0
 
-    def detached(self) -> Seen:
-        """The same without gradients: a teacher."""
+    def detached(self, trust: torch.Tensor | float = 1.0) -> Seen:
+        """The same without gradients: a teacher, trusted so far."""
         return Seen(
             self.logits.detach(),
             [state.detach() for state in self.hidden],
             {index: [map_.detach() for map_ in maps] for index, maps in self.projections.items()},
-            self.trust,
+            trust,
         )
 
 

@@ -17,7 +17,15 @@ from hwnas.training.pretrained import model_source
 from hwnas.training.processes import agreed, count, is_first
 from hwnas.training.strategy import get_strategy
 
-__all__ = ["Progress", "TrainOptions", "default_learning_rate", "train_supernet", "training_arguments", "unwrap"]
+__all__ = [
+    "Progress",
+    "TrainOptions",
+    "default_learning_rate",
+    "peak_learning_rate",
+    "train_supernet",
+    "training_arguments",
+    "unwrap",
+]
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, short text)."""
@@ -35,6 +43,11 @@ def default_learning_rate(config: Any, steps: int, *, pairs: bool) -> float:
     if int(config.hidden_size) > 512:
         return 5e-5
     return max(5e-5, min(1e-4 if pairs else 4e-4, 4e-4 * (400 / steps) ** 2))
+
+
+def peak_learning_rate(options: TrainOptions, config: Any, steps: int, *, pairs: bool) -> float:
+    """The rate that was asked for, or the default one."""
+    return options.learning_rate or default_learning_rate(config, steps, pairs=pairs)
 
 
 def train_supernet(
@@ -246,7 +259,7 @@ def training_arguments(
         "max_steps": total,
         "per_device_train_batch_size": options.batch_size,
         "gradient_accumulation_steps": options.accumulate,
-        "learning_rate": options.learning_rate or default_learning_rate(config, total, pairs=pairs),
+        "learning_rate": peak_learning_rate(options, config, total, pairs=pairs),
         "weight_decay": options.weight_decay,
         "warmup_steps": math.ceil(0.06 * total),
         "lr_scheduler_type": SCHEDULES[options.schedule],

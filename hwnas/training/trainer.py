@@ -141,6 +141,7 @@ class SuperNetTrainer(Trainer):
         labels = inputs.pop("labels")
         total = torch.zeros((), device=labels.device)
         archs = self.sub_networks()
+        weighed = self.space.largest() if len(archs) > 1 else None
         mask = inputs.get("attention_mask")
         mask = torch.ones_like(inputs["input_ids"]) if mask is None else mask
         with self.accelerator.autocast():
@@ -153,9 +154,9 @@ class SuperNetTrainer(Trainer):
                 if teacher is not None:
                     loss = loss + self.distiller.loss(seen, teacher, arch, mask)
                 elif self.strategy.distil:
-                    teacher = seen.detached()
-                    teacher.trust = trust_in(loss.detach(), labels=seen.logits.shape[1], regression=self.regression)
-                if len(archs) > 1 and arch == self.space.largest():
+                    learnt = trust_in(loss.detach(), labels=seen.logits.shape[1], regression=self.regression)
+                    teacher = seen.detached(learnt)
+                if arch == weighed:
                     loss = self.whole_weight * loss
                 loss = loss / self.current_gradient_accumulation_steps
                 self.accelerator.backward(loss)
