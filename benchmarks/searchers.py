@@ -3,7 +3,9 @@
     python benchmarks/searchers.py [--evaluations FILE ...] [--seeds 10] [--out benchmarks/results/searchers.json]
 
 Time: processor seconds spent in `ask` and `tell` over 500 evaluations that cost nothing, in all four spaces, and their
-share of evaluations that take `--evaluation-seconds`. Libraries are loaded before.
+share of evaluations that take `--evaluation-seconds`. Libraries are loaded before. MO-ASHA
+is timed over 500 trainings one after another, each with up to 9 reports of errors that fall as 1 / reports; a training
+takes longer than such an evaluation.
 
 Quality: hypervolume after 25, 50 and 100 evaluations, over the seeds: its ratio to that of random search with the same
 seed, and its share of the exhaustive front's where all members of the space can be gone through. It is that of
@@ -18,6 +20,7 @@ the front.json of `hwnas search --searcher exhaustive`. Otherwise they are SYNTH
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import platform
@@ -38,6 +41,7 @@ from rich.table import Table
 from hwnas.provenance import git_commit
 from hwnas.search.front import write_at_once
 from hwnas.search.hypervolume import hypervolume
+from hwnas.search.schedulers import LEVEL, MO_ASHA, get_scheduler, metric_names
 from hwnas.search.searcher import get_searcher, searcher_names
 from hwnas.spaces import get_space, space_names
 
@@ -46,6 +50,9 @@ EVALUATION_SECONDS = 0.3
 
 LAST = 50
 """Evaluations at the end of a timed run that are told apart."""
+
+LEVELS = 9
+"""Reports of a whole training, for MO-ASHA."""
 
 MEASURES = ("scaled", "quantiles")
 
@@ -77,6 +84,51 @@ def run(name: str, problem: Problem, budget: int, seed: int, objectives: int = 2
     return np.array(found), own
 
 
+def run_halving(problem: Problem, budget: int, seed: int, objectives: int = 2) -> list[float]:
+    """The processor seconds that MO-ASHA takes itself for each of `budget` trainings, proposal and decisions."""
+    from syne_tune.backend.trial_status import Trial
+    from syne_tune.optimizer.scheduler import SchedulerDecision
+
+    from hwnas.search.syne_tune import from_config
+
+    scheduler = get_scheduler(
+        MO_ASHA, problem.space, objectives=objectives, evaluations=budget, seed=seed, levels=LEVELS
+    )
+    names = metric_names(objectives)
+    own: list[float] = []
+    for number in range(budget):
+        start = time.process_time()
+        suggestion = scheduler.suggest()
+        spent = time.process_time() - start
+        if suggestion is None:
+            break
+        trial = Trial(trial_id=number, config=suggestion.config, creation_time=datetime.datetime.now())
+        arch = from_config(problem.space, suggestion.config)
+        error, latency = problem.evaluate(arch)
+        size = float(sum(arch.head_counts) + sum(arch.unit_counts))
+        for level in range(1, LEVELS + 1):
+            values = (error + (1 - error) / level, latency, size)[:objectives]
+            result = {LEVEL: level, **dict(zip(names, values, strict=True))}
+            start = time.process_time()
+            decision = scheduler.on_trial_result(trial, result)
+            if level == LEVELS:
+                scheduler.on_trial_complete(trial, result)
+            elif decision == SchedulerDecision.STOP:
+                scheduler.on_trial_remove(trial)
+            spent += time.process_time() - start
+            if decision == SchedulerDecision.STOP:
+                break
+        own.append(spent)
+    return own
+
+
+def own_times(name: str, problem: Problem, budget: int, seed: int, objectives: int) -> list[float]:
+    """Processor seconds of a searcher or of MO-ASHA for each evaluation."""
+    if name == MO_ASHA:
+        return run_halving(problem, budget, seed, objectives)
+    return run(name, problem, budget, seed, objectives)[1]
+
+
 def timings(names: list[str], where: list[str], budget: int, seconds: float, objectives: int) -> list[Row]:
     """Own seconds of each method in each space."""
     rows = []
@@ -84,8 +136,8 @@ def timings(names: list[str], where: list[str], budget: int, seconds: float, obj
         dimensions = BERT if place == "layer" else MINILM
         problem = Problem(get_space(place, dimensions), Synthetic(dimensions, 872, 0))
         for name in names:
-            run(name, problem, 15, 1, objectives)  # loads libraries
-            own = run(name, problem, budget, 0, objectives)[1]
+            own_times(name, problem, 15, 1, objectives)  # loads libraries
+            own = own_times(name, problem, budget, 0, objectives)
             rows.append(
                 {
                     "space": place,
@@ -144,7 +196,7 @@ def qualities(options: argparse.Namespace, marks: list[int]) -> list[Row]:
         for name in problems(tables, options.problems)
         if options.only is None or any(text in name for text in options.only)
     ]
-    names = list(dict.fromkeys([BASELINE, *options.searchers]))
+    names = [name for name in dict.fromkeys([BASELINE, *options.searchers]) if name != MO_ASHA]
     os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         waiting = {
@@ -245,7 +297,7 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=0, help="number of the made-up problems")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="problems whose name holds one of these")
     methods = [name for name in searcher_names() if name != "exhaustive"]
-    parser.add_argument("--searchers", nargs="+", choices=methods, default=methods)
+    parser.add_argument("--searchers", nargs="+", choices=[*methods, MO_ASHA], default=[*methods, MO_ASHA])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--budget", type=int, default=100, help="evaluations of the hypervolume's runs; 0 for none")
     parser.add_argument("--timed", type=int, default=500, help="evaluations of the timed runs; 0 for none")

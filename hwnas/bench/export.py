@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import zipfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,14 +11,10 @@ from hwnas.bench.folder import BenchFolder, Row
 from hwnas.bench.spent import share
 from hwnas.bench.units import Unit
 from hwnas.errors import RunFolderError
-from hwnas.search.front import write_at_once
+from hwnas.search.experiment import QUALITY, result_line, write_experiment
 
-METRICS = ("quality", "pruned")
-"""The task's metric on the validation examples, and the share of parameters that is gone. Both are maximised: Syne Tune
-0.16 draws hypervolumes of maximised metrics only."""
-
-RESULTS, METADATA = "results.csv.zip", "metadata.json"
-"""Files of an experiment, by Syne Tune's names."""
+METRICS = (QUALITY, "pruned")
+"""The task's metric on the validation examples, and the share of parameters that is gone."""
 
 
 def export_experiments(folder: BenchFolder, to: Path) -> list[Path]:
@@ -54,46 +46,30 @@ def export_experiments(folder: BenchFolder, to: Path) -> list[Path]:
 
 
 def _write(place: Path, unit: Unit, rows: list[Row], about: dict[str, str]) -> Path:
-    lines = [_line(row) for row in sorted(rows, key=lambda row: row.elapsed or 0.0) if row.error is not None]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]) if lines else ["trial_id"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(RESULTS.removesuffix(".zip"), text.getvalue())
-    place.mkdir(parents=True, exist_ok=True)
-    (place / RESULTS).write_bytes(packed.getvalue())
-    metadata = {
-        "metric_names": list(METRICS),
-        "metric_mode": ["max"] * len(METRICS),
-        "entrypoint": "hwnas",
-        "backend": "hwnas",
-        "scheduler_name": unit.method,
-        "algorithm": unit.method,
-        "benchmark": unit.task,
-        "seed": unit.seed,
-        "st_tuner_creation_timestamp": datetime.fromisoformat(about["date"]).timestamp(),
-        "hwnas": {key: value for key, value in about.items() if key not in Row.__dataclass_fields__},
-    }
-    write_at_once(place / METADATA, json.dumps(metadata, indent=2) + "\n")  # last: with it the experiment is whole
+    write_experiment(
+        place,
+        [_line(row) for row in sorted(rows, key=lambda row: row.elapsed or 0.0) if row.error is not None],
+        metrics=METRICS,
+        method=unit.method,
+        task=unit.task,
+        seed=unit.seed,
+        created=datetime.fromisoformat(about["date"]).timestamp(),
+        about={key: value for key, value in about.items() if key not in Row.__dataclass_fields__},
+    )
     return place
 
 
 def _line(row: Row) -> dict[str, Any]:
     assert row.error is not None
-    stopped = share(row) < 1
-    arch = row.architecture
-    return {
-        "trial_id": row.number,
-        METRICS[0]: 1 - row.error,
-        METRICS[1]: 1 - row.share,
-        "parameters": row.parameters,
-        "test_quality": None if row.test_error is None else 1 - row.test_error,
-        **{f"config_heads_{layer}": count for layer, count in enumerate(arch.head_counts)},
-        **{f"config_units_{layer}": count for layer, count in enumerate(arch.unit_counts)},
-        "elapsed_time": row.seconds,
-        "st_tuner_time": row.elapsed,
-        "st_decision": "STOP" if stopped else "CONTINUE",
-        "st_status": "Stopped" if stopped else "Completed",
-    }
+    return result_line(
+        row.number,
+        row.architecture,
+        {METRICS[0]: 1 - row.error, METRICS[1]: 1 - row.share},
+        seconds=row.seconds,
+        elapsed=row.elapsed,
+        stopped=share(row) < 1,
+        more={
+            "parameters": row.parameters,
+            "test_quality": None if row.test_error is None else 1 - row.test_error,
+        },
+    )

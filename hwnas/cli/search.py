@@ -59,9 +59,9 @@ def search(
     not here, the latency table may hold a profile that was imported (`hwnas table import`): its latencies are then
     predicted, not measured.
 
-    Writes front.json, front.csv, front.png and front-memory.png under RUN/search, and for several devices a folder
-    with fronts.png and comparison.json. Evaluations are kept: after a crash, and with another target or objective, none
-    is made twice.
+    Writes front.json, front.csv, front.png and front-memory.png under RUN/search, with an experiment that Syne Tune
+    reads, and for several devices a folder with fronts.png and comparison.json. Evaluations are kept: after a crash,
+    and with another target or objective, none is made twice.
     """
     from dataclasses import replace
 

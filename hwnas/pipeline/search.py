@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from hwnas.errors import NoMemberError, RunFolderError, UsageError
@@ -29,8 +31,9 @@ from hwnas.report.devices import plot_devices
 from hwnas.report.plot import plot_all
 from hwnas.search.cache import EvaluationCache
 from hwnas.search.constraints import limits_of
+from hwnas.search.experiment import write_front_experiment
 from hwnas.search.front import Front, write_at_once, write_front
-from hwnas.search.search import Point, search_points
+from hwnas.search.search import VALIDATION, Point, search_points
 from hwnas.search.searcher import Searcher, get_searcher
 from hwnas.search.steering import Steered
 from hwnas.spaces import Architecture, BoundedSpace, Space, get_space
@@ -179,6 +182,7 @@ def search_devices(
         shared["measured_during"] = refinement.spent
     if labels:
         shared["targets"] = [{"device": label, "search": name} for label, name in zip(labels, searches, strict=True)]
+    seconds = partial(cache.seconds, VALIDATION)
     fronts, places = [], []
     for workshop, outcome, name in zip(workshops, outcomes, searches, strict=True):
         if isinstance(outcome, Outcome):
@@ -188,6 +192,7 @@ def search_devices(
     try:
         for front, place in zip(fronts, places, strict=True):
             write_front(front, place)
+            write_front_experiment(front, place, seconds, created=time.time())
             plot_all(front, place, baselines_beside(folder, front))
         if overview is not None:
             plot_devices(fronts, overview / "fronts.png")

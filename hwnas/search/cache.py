@@ -31,6 +31,7 @@ class EvaluationCache:
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self._path = path
         self._known: dict[tuple[str, Architecture], float] = {}
+        self._seconds: dict[tuple[str, Architecture], float] = {}
         self._lines = Lines(path, {"about": dict(about)})
         try:
             self._read(dict(about))
@@ -53,12 +54,16 @@ class EvaluationCache:
         """The error of a sub-network on a split, in [0, 1] for most metrics; None if it is not known."""
         return self._known.get((split, arch))
 
+    def seconds(self, split: str, arch: Architecture) -> float | None:
+        """How long it took to find an error, by whichever search did; None if it is not known."""
+        return self._seconds.get((split, arch))
+
     def put(self, split: str, arch: Architecture, error: float, seconds: float) -> None:
         """Store an error, and how many seconds it took to find; RunFolderError if it cannot be written."""
         self._lines.append(
             {"split": split, "architecture": arch.to_json(), "error": error, "seconds": round(seconds, 4)}
         )
-        self._known[split, arch] = error
+        self._known[split, arch], self._seconds[split, arch] = error, seconds
 
     def _read(self, about: Mapping[str, Any]) -> None:
         for number, line in enumerate(self._lines.found, start=1):
@@ -73,6 +78,7 @@ class EvaluationCache:
                 else:
                     arch = Architecture.from_json(entry["architecture"])
                     self._known[str(entry["split"]), arch] = float(entry["error"])
+                    self._seconds[str(entry["split"]), arch] = float(entry["seconds"])
             except (ValueError, KeyError, TypeError) as error:
                 raise RunFolderError(
                     f"{self._path} is damaged in line {number}; delete it to evaluate again."

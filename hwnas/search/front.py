@@ -303,8 +303,8 @@ def read_front(path: Path) -> Front:
         raise RunFolderError(f"{path} is damaged ({error}); run `hwnas search` again to write it anew.") from error
 
 
-def write_at_once(path: Path, text: str) -> None:
-    """Write a file so that it is either the old one or the new one, whatever happens.
+def write_at_once(path: Path, content: str | bytes) -> None:
+    """Write a file so that it is either the old one or the new one, whatever happens; text as UTF-8.
 
     A kill may leave a temporary file beside it, for which `is_temporary` holds.
 
@@ -314,8 +314,8 @@ def write_at_once(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # its own: another process may write the same file
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

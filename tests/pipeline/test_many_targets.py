@@ -149,6 +149,25 @@ def searched(
     return run, search_devices(run, [here(), AWAY], table, BOTH, supernet=supernet)
 
 
+def test_syne_tune_reads_and_draws_a_search(searched: tuple[RunFolder, Searched], tmp_path: Path) -> None:
+    from syne_tune.experiments import load_experiment
+
+    run, found = searched
+    for front, place in zip(found.fronts, found.places, strict=True):
+        experiment = load_experiment(place.name, local_path=str(run.search))
+        assert experiment.metric_names() == ["quality", "saved_latency"]
+        rows, costs = experiment.results, [point["cost"] for point in front.points]
+        assert list(rows["quality"]) == pytest.approx([1 - point["error"] for point in front.points])
+        assert list(rows["saved_latency"]) == pytest.approx([1 - cost / max(costs) for cost in costs])
+        assert list(rows["st_tuner_time"]) == pytest.approx(list(rows["elapsed_time"].cumsum()))
+        assert (rows["elapsed_time"] > 0).all()
+        best = min(front.points, key=lambda point: float(point["error"]))
+        heads = Architecture.from_json(best["architecture"]).head_counts
+        assert experiment.best_config(0)["config_heads_0"] == heads[0]
+        experiment.plot_hypervolume(figure_path=str(tmp_path / "hv.png"))
+        assert (tmp_path / "hv.png").stat().st_size > 1000
+
+
 def test_one_search_gives_each_device_its_front(searched: tuple[RunFolder, Searched]) -> None:
     run, found = searched
     assert (reach(here()), reach(AWAY)) == (MEASURED, PREDICTED)

@@ -87,7 +87,7 @@ def test_killed_three_times_it_ends_with_the_front_of_an_undisturbed_run(
 
 def test_run_leaves_a_front_whose_members_are_measured_and_built(walked: Path) -> None:
     (front_file,) = (walked / "run" / "search").glob("*/front.json")
-    written = {"front.json", "front.csv", "front.png", "front-memory.png"}
+    written = {"front.json", "front.csv", "front.png", "front-memory.png", "results.csv.zip", "metadata.json"}
     assert {path.name for path in front_file.parent.iterdir()} == written
     front = json.loads(front_file.read_text())
     assert 1 <= len(front["members"]) <= 2
