@@ -22,6 +22,7 @@ from hwnas.spaces import Architecture, Dimensions, Space, get_space
 from hwnas.tasks import EncodedDataset, TaskData, batches, drawn, encode, load_task
 from hwnas.tasks.task import VALIDATION_SHARE
 from hwnas.training.evaluate import predict
+from hwnas.training.movement import MOVEMENT
 from hwnas.training.options import TrainOptions
 from hwnas.training.order import put_in_order
 from hwnas.training.pretrained import load_pretrained
@@ -94,7 +95,9 @@ class Trained:
             "hidden_weight": 0.0,  # as in the paper; a variant says where it is not
         }
         asked = TrainOptions(**{**usual, **changes})
-        options = replace(asked, reorder_after=None)  # what is done after a training serves no other as a start
+        after = None if asked.reorder_after == MOVEMENT else asked.reorder_after
+        # What is done after a training serves no other as a start; movement scores are summed up during it.
+        options = asked if after is None else replace(asked, reorder_after=None)
         self.space = get_space(space, self.dimensions)
         if path := self._kept_path(options):
             with locked(path.parent / f"{path.name}.lock"):
@@ -103,9 +106,9 @@ class Trained:
                     self._store(path)
         else:
             self._train(folder, options)
-        if asked.reorder_after is not None:
-            method, regression = asked.reorder_after, self.task.is_regression
-            put_in_order(self.model, self.tokenizer, self.train_set, method, regression=regression, seed=asked.seed)
+        if after is not None:
+            regression = self.task.is_regression
+            put_in_order(self.model, self.tokenizer, self.train_set, after, regression=regression, seed=asked.seed)
 
     def _train(self, folder: Path, options: TrainOptions) -> None:
         unit, told = self.unit, 0.0
@@ -143,6 +146,8 @@ class Trained:
     def _kept_path(self, options: TrainOptions) -> Path | None:
         """Where the weights of this training are kept: all that they depend on but the code is in the name."""
         if self.kept is None or options.front is not None:  # a front is a file, which may change
+            return None
+        if options.reorder_after is not None:  # in another order than others want
             return None
         unit, told = self.unit, asdict(options)
         del told["reorder_after"]

@@ -7,6 +7,8 @@ Prefixes are sub-networks of all layers with the first heads, the first units, o
 
 - standard: plain fine-tuning, then the prefixes in the order of the model as it came, in that of first-order and of
   movement scores, and in the reverse of the first-order order, as a control. Nothing is trained after the ordering.
+- standard+movement: the same training, then the order of movement scores that were summed up over its steps: what
+  `hwnas train --strategy standard --reorder-after movement` does.
 - full: a super-network in the order of the model as it came.
 - full-then-reorder: the same one, in the order of first-order scores that are made after the training.
 - full+reorder: heads and units are ordered before the training, by scores of the model that is not yet fine-tuned,
@@ -37,10 +39,12 @@ if TYPE_CHECKING:
     from _train import Trained
 
 NAME = "reordering"
-VARIANTS = ("standard", "full", "full-then-reorder", "full+reorder", "full+fine-tuned-order")
+VARIANTS = ("standard", "standard+movement", "full", "full-then-reorder", "full+reorder", "full+fine-tuned-order")
 WIDTHS = 8
 SIDES = ("heads", "units", "both")
-CAME, REVERSED = "as it came", "reversed first-order"
+CAME, REVERSED, MOVED = "as it came", "reversed first-order", "movement over the training"
+ORDERS = {"standard": CAME, "full": CAME, "standard+movement": MOVED}
+"""The order that a variant's training ends in, if not that of first-order scores."""
 
 
 def prefixes(trained: Trained, order: str) -> list[Row]:
@@ -85,12 +89,17 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
         reorder(trained.model, Order.from_json(found))
         trained.kept = None  # weights are kept by options, which do not tell this start from the usual one
     strategy, _, rest = unit.variant.removesuffix("-then-reorder").partition("+")
-    trained.train(folder / strategy, strategy=strategy, reorder="first-order" if rest == "reorder" else None)
+    trained.train(
+        folder / strategy,
+        strategy=strategy,
+        reorder="first-order" if rest == "reorder" else None,
+        reorder_after="movement" if rest == "movement" else None,
+    )
     trained.facts["seconds"] += before
     data, regression = trained.training_batches(options.score_rows), trained.task.is_regression
     if unit.variant == "full-then-reorder":
         reorder(trained.model, score(trained.model, data, regression=regression))
-    rows = prefixes(trained, CAME if unit.variant in ("standard", "full") else "first-order")
+    rows = prefixes(trained, ORDERS.get(unit.variant, "first-order"))
     if unit.variant == "standard":
         for method in ("movement", "first-order"):
             reorder(trained.model, score(trained.model, data, method=method, regression=regression))
@@ -123,7 +132,7 @@ def show(rows: Sequence[dict[str, str]]) -> None:
             for name in ("variant", "order", *(f"{eighths}/{WIDTHS}" for eighths in range(1, WIDTHS + 1)), "better"):
                 table.add_column(name)
             for variant, order in kinds:
-                base = ("standard" if variant == "standard" else "full", CAME)
+                base = (variant.split("+")[0].removesuffix("-then-reorder"), CAME)
                 values = []
                 better, widths = 0, 0
                 for share in shares:

@@ -216,7 +216,7 @@ ReorderAfter = Annotated[
     str | None,
     option(
         "--reorder-after",
-        help="The same after the training, by scores of the trained weights.",
+        help="The same after the training, by scores of the trained weights; movement by the sums over its steps.",
         panel=_TRAIN,
         show_default=False,
     ),

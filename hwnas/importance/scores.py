@@ -98,8 +98,8 @@ class Scores:
 class Accumulator:
     """Adds up scores of a model over several gradients, whose weights may move in between.
 
-    For movement scores as published, call `add` in a training of your own, after each backward pass and before the
-    step. No training here does: `score`, and with it `--reorder` and `--score`, adds up over a model that stands still.
+    For movement scores as published, call `add` in a training, after each backward pass and before the step, as
+    `hwnas.training.movement` does. `score` adds up over a model that stands still.
 
     Args:
         model: A Hugging Face sequence-classification module.
@@ -146,6 +146,17 @@ class Accumulator:
                 sums[index] += examples * method.of_sum(found)
         self._examples += examples
 
+    def state(self) -> dict[str, Any]:
+        """What was added so far, for `restore`: tensors and numbers."""
+        return {"heads": self._sums[0].clone(), "units": self._sums[1].clone(), "examples": self._examples}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state` of the same method and a model of the same sizes; ValueError if the sizes differ."""
+        sums = [state["heads"], state["units"]]
+        if [one.shape for one in sums] != [one.shape for one in self._sums]:
+            raise ValueError("sums of scores of another model")
+        self._sums, self._examples = [one.clone() for one in sums], int(state["examples"])
+
     def scores(self) -> Scores:
         """The mean over all examples added so far.
 
@@ -175,9 +186,9 @@ def score(
     and its column of the second feed-forward matrix. Biases have no part. With weights w and the gradient g of a
     batch's mean loss, `first-order` sums |w g|, `movement` -w g: above 0 where a step would move weights away from 0.
     Since nothing is trained here, that is the movement of a model that stands still, the one that a next step would
-    make. `removal` is |sum of w g| over the weights that the output h of the head or unit goes into, its columns of the
-    attention output or of the second feed-forward matrix. That is |h dL/dh|, to first order the size of the change of a
-    batch's loss if the head or unit is removed.
+    make; `hwnas.training.movement` sums it up while a model trains. `removal` is |sum of w g| over the weights that the
+    output h of the head or unit goes into, its columns of the attention output or of the second feed-forward matrix.
+    That is |h dL/dh|, to first order the size of the change of a batch's loss if the head or unit is removed.
 
     Args:
         model: A Hugging Face sequence-classification module. It runs in evaluation mode, so without dropout; its state

@@ -64,7 +64,8 @@ class TrainOptions:
         report_to: Logging integrations of transformers, separated by commas.
         logging_dir: Folder for the files of TensorBoard.
         reorder: Importance score by which heads and units are put in order before the first step, if given.
-        reorder_after: The same after the last step, by scores of the trained weights.
+        reorder_after: The same after the last step, by scores of the trained weights; `movement` by what the steps
+            have summed up.
     """
 
     strategy: str = "full"

@@ -94,7 +94,9 @@ def train_supernet(
     import torch
     from transformers import TrainerCallback
 
+    from hwnas.importance import reorder
     from hwnas.training.distil import Distiller, load_teacher
+    from hwnas.training.movement import MOVEMENT, Movement
     from hwnas.training.sampling import make_sampler
     from hwnas.training.seal import latest_checkpoint
     from hwnas.training.trainer import SuperNetTrainer
@@ -143,6 +145,8 @@ def train_supernet(
     )
     if resume is None and options.reorder is not None:
         put_in_order(model, tokenizer, dataset, options.reorder, regression=regression, seed=options.seed)
+    moves = options.reorder_after == MOVEMENT
+    movement = Movement(model, options.batch_size * options.accumulate * count()) if moves else None
     losses: list[float] = []  # of the steps
     parts: list[float] = []  # of the batches that the present step adds up, each divided by their number
     begun = False
@@ -176,6 +180,7 @@ def train_supernet(
         random_share=options.random_share,
         whole_first=options.whole_first,
         whole_weight=options.whole_weight,
+        movement=movement,
         distiller=Distiller(
             temperature=options.temperature,
             regression=regression,
@@ -203,7 +208,9 @@ def train_supernet(
     finally:
         unwrap(trainer, model)
     trainer.check_weights()  # where no step was left, those of the checkpoint
-    if options.reorder_after is not None:
+    if movement is not None:
+        reorder(model, movement.scores())
+    elif options.reorder_after is not None:
         put_in_order(model, tokenizer, dataset, options.reorder_after, regression=regression, seed=options.seed)
     if labels is not None:
         labels.leave(model)

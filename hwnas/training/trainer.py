@@ -19,6 +19,7 @@ from hwnas.slicing.supernet import view
 from hwnas.spaces import Architecture
 from hwnas.training.distil import Distiller
 from hwnas.training.losses import task_loss, trust_in
+from hwnas.training.movement import Movement
 from hwnas.training.passes import shared_passes
 from hwnas.training.processes import everywhere
 from hwnas.training.seal import seal
@@ -98,6 +99,7 @@ class SuperNetTrainer(Trainer):
         distiller: How sub-networks are taught; None: by the predictions of a step's first one.
         whole_first: Share of the steps, the first ones, that train the whole network alone.
         whole_weight: Weight of the whole network's loss in steps that train others too.
+        movement: Movement scores that are summed up, and kept in checkpoints.
         **keywords: As for `transformers.Trainer`.
     """
 
@@ -114,13 +116,16 @@ class SuperNetTrainer(Trainer):
         distiller: Distiller | None = None,
         whole_first: float = 0.0,
         whole_weight: float = 1.0,
+        movement: Movement | None = None,
         **keywords: Any,
     ) -> None:
         super().__init__(**keywords)
         self.strategy, self.space, self.k, self.random_share = strategy, space, k, random_share
         self.regression, self.train_lengths = regression, train_lengths
         self.distiller = distiller or Distiller(temperature=temperature, regression=regression)
-        self.whole_first, self.whole_weight = whole_first, whole_weight
+        self.whole_first, self.whole_weight, self.movement = whole_first, whole_weight, movement
+        if movement is not None:
+            self.add_callback(movement)
         self._micro_step = (-1, 0)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -214,12 +219,20 @@ class SuperNetTrainer(Trainer):
         self._micro_step = (self.state.global_step, micro + 1 if step == self.state.global_step else 0)
         return np.random.default_rng((self.args.seed, *self._micro_step))
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.movement is not None:
+            self.movement.load(Path(resume_from_checkpoint))
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.check_weights()
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # every process writes its own random state
         if self.args.should_save:
-            seal(Path(self.args.output_dir or ".") / f"checkpoint-{self.state.global_step}")
+            folder = Path(self.args.output_dir or ".") / f"checkpoint-{self.state.global_step}"
+            if self.movement is not None:
+                self.movement.save(folder)
+            seal(folder)
         self.accelerator.wait_for_everyone()
 
 
