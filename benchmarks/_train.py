@@ -93,6 +93,7 @@ class Trained:
             "precision": unit.precision,
             "seed": unit.seed,
             "hidden_weight": 0.0,  # as in the paper; a variant says where it is not
+            "whole_weight": 1.0,
         }
         asked = TrainOptions(**{**usual, **changes})
         after = None if asked.reorder_after == MOVEMENT else asked.reorder_after
@@ -153,7 +154,7 @@ class Trained:
         del told["reorder_after"]
         if not options.whole_first:  # as the names were before there was this option
             del told["whole_first"]
-        if options.whole_weight == 1:
+        if options.whole == 1:
             del told["whole_weight"]
         of = (unit.task, unit.train_rows, unit.max_length, unit.model, unit.seed, self.space.name, told)
         digest = hashlib.sha256(json.dumps([of, versions()], sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ from hwnas.training.options import TrainOptions
 
 def paper_options(**changes: Any) -> TrainOptions:
     """Options of a training with the strategies as the paper has them: hidden states are not distilled."""
-    return TrainOptions(**changes, hidden_weight=0.0)
+    return TrainOptions(**changes, hidden_weight=0.0, whole_weight=1.0)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Scale:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Scale:
         """Inverse of `to_json`."""
-        return cls(**{**data, "train": TrainOptions(**data["train"])})
+        return cls(**{**data, "train": TrainOptions.from_json(data["train"])})
 
     def difference(self, other: Scale) -> tuple[str, Any, Any] | None:
         """The first option in which another scale differs: its name and both values."""

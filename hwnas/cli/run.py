@@ -44,7 +44,7 @@ def run(
     temperature: options.Temperature = 10.0,
     random_share: options.RandomShare = 1.0,
     whole_first: options.WholeFirst = 0.0,
-    whole_weight: options.WholeWeight = 1.0,
+    whole_weight: options.WholeWeight = None,
     sampling: options.Sampling = "space",
     train_front: options.TrainFront = None,
     front_share: options.FrontShare = 0.0,

@@ -137,7 +137,7 @@ class RunSpec:
                 **data,
                 "align": (int(heads), int(units)),
                 "data": DataSpec(**{**data["data"], "labels": None if labels is None else tuple(labels)}),
-                "train": TrainOptions(**data["train"]),
+                "train": TrainOptions.from_json(data["train"]),
             }
         )
 

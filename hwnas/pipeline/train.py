@@ -102,6 +102,7 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
                 "processes": count(),
                 "learning_rate": peak_learning_rate(spec.train, model.config, steps, pairs=task.has_pairs),
                 "hidden_weight": spec.train.hidden,
+                "whole_weight": spec.train.whole,
                 "seconds_of_last_start": round(seconds, 2),
                 "last_loss": None if math.isnan(loss) else loss,
                 "validation_error": _errors(model, tokenizer, held, task, space, say),

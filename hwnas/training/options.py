@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +24,10 @@ transformers' name for it."""
 HIDDEN_WEIGHT = 0.2
 """Weight of the hidden states where sub-networks learn from the whole network, unless another is given: measured with
 `benchmarks/layers.py` and `benchmarks/quality.py`, see docs/training.md."""
+
+WHOLE_WEIGHT = 5.0
+"""Weight of the whole network's loss in the last step where sub-networks learn from it, unless another is given:
+measured with `benchmarks/quality.py`, see docs/training.md."""
 
 BUDGETED = ("sandwich", "full", "kd")
 """Strategies whose steps have a cost that can be budgeted."""
@@ -48,7 +53,9 @@ class TrainOptions:
         random_share: Probability that a step of `random` trains a random sub-network and not the whole one; what
             that of `random-linear` rises to.
         whole_first: Share of the steps, the first ones, that train the whole network alone, whatever the strategy.
-        whole_weight: Weight of the whole network's loss in steps that train others too.
+        whole_weight: Weight of the whole network's loss in the last step, where others are trained in it too; in the
+            first step it is 1, and it rises evenly, or falls. 1 is the paper's. None takes `WHOLE_WEIGHT` where
+            sub-networks learn from the whole network, and 1 elsewhere.
         sampling: A name in `SAMPLINGS`.
         front: A front to draw near to: the `front.json` of a search, or a list of architectures.
         front_share: Probability that a draw is a mutation of a member of `front`.
@@ -80,7 +87,7 @@ class TrainOptions:
     seed: int = 0
     random_share: float = 1.0
     whole_first: float = 0.0
-    whole_weight: float = 1.0
+    whole_weight: float | None = None
     sampling: str = "space"
     front: str | None = None
     front_share: float = 0.0
@@ -158,7 +165,18 @@ class TrainOptions:
         """`hidden_weight`, that by default included."""
         if self.hidden_weight is not None:
             return self.hidden_weight
-        return HIDDEN_WEIGHT if self.teacher is None and get_strategy(self.strategy).distil else 0.0
+        return HIDDEN_WEIGHT if self._whole_teaches else 0.0
+
+    @property
+    def whole(self) -> float:
+        """`whole_weight`, that by default included."""
+        if self.whole_weight is not None:
+            return self.whole_weight
+        return WHOLE_WEIGHT if self._whole_teaches else 1.0
+
+    @property
+    def _whole_teaches(self) -> bool:
+        return self.teacher is None and get_strategy(self.strategy).distil
 
     @property
     def integrations(self) -> tuple[str, ...]:
@@ -180,5 +198,10 @@ class TrainOptions:
         return max(1, math.ceil(self.epochs * math.ceil(batches / self.accumulate)))
 
     def to_json(self) -> dict[str, Any]:
-        """JSON types."""
+        """JSON types; `from_json` inverts it."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrainOptions:
+        """Inverse of `to_json`, also of an earlier version's, when the whole network's loss always had the weight 1."""
+        return cls(**{"whole_weight": 1.0, **data})

@@ -179,7 +179,7 @@ def train_supernet(
         train_lengths=dataset.lengths,
         random_share=options.random_share,
         whole_first=options.whole_first,
-        whole_weight=options.whole_weight,
+        whole_weight=options.whole,
         movement=movement,
         distiller=Distiller(
             temperature=options.temperature,

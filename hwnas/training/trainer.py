@@ -98,7 +98,8 @@ class SuperNetTrainer(Trainer):
         random_share: As for `Strategy.sub_networks`.
         distiller: How sub-networks are taught; None: by the predictions of a step's first one.
         whole_first: Share of the steps, the first ones, that train the whole network alone.
-        whole_weight: Weight of the whole network's loss in steps that train others too.
+        whole_weight: Weight of the whole network's loss in the last step, where it trains others too; it is 1 in the
+            first step, and changes evenly.
         movement: Movement scores that are summed up, and kept in checkpoints.
         **keywords: As for `transformers.Trainer`.
     """
@@ -162,7 +163,7 @@ class SuperNetTrainer(Trainer):
                     learnt = trust_in(loss.detach(), labels=seen.logits.shape[1], regression=self.regression)
                     teacher = seen.detached(learnt)
                 if arch == weighed:
-                    loss = self.whole_weight * loss
+                    loss = (1 + (self.whole_weight - 1) * self._progress()) * loss
                 loss = loss / self.current_gradient_accumulation_steps
                 self.accelerator.backward(loss)
                 total += loss.detach()

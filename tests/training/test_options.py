@@ -65,6 +65,30 @@ def test_hidden_states_are_distilled_from_the_whole_network_unless_told_otherwis
     assert TrainOptions(**changes).hidden == weight
 
 
+@pytest.mark.parametrize(
+    ("changes", "weight"),
+    [
+        ({}, 5.0),
+        ({"strategy": "kd"}, 5.0),
+        ({"strategy": "sandwich"}, 1.0),
+        ({"strategy": "standard"}, 1.0),
+        ({"teacher": "folder"}, 1.0),
+        ({"teacher": "folder", "whole_weight": 3.0}, 3.0),
+        ({"whole_weight": 1.0}, 1.0),
+    ],
+)
+def test_the_whole_network_weighs_more_where_others_learn_from_it(changes: dict[str, Any], weight: float) -> None:
+    options = TrainOptions(**changes)
+    assert options.whole == weight
+    assert TrainOptions.from_json(options.to_json()) == options
+
+
+def test_options_of_an_earlier_version_leave_the_whole_network_at_1() -> None:
+    told = TrainOptions().to_json()
+    del told["whole_weight"]
+    assert TrainOptions.from_json(told).whole == 1.0
+
+
 def test_the_default_weight_of_hidden_states_trains(
     tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path
 ) -> None:

@@ -71,11 +71,15 @@ def test_options_out_of_range_are_refused(changes: dict[str, Any]) -> None:
         TrainOptions(**changes)
 
 
-@pytest.mark.parametrize(("regression", "weight"), [(False, 1.0), (True, 1.0), (False, 3.0)])
+@pytest.mark.parametrize(
+    ("regression", "weight", "step"),
+    [(False, 1.0, 0), (True, 1.0, 0), (False, 3.0, 0), (False, 3.0, 4), (True, 5.0, 8)],
+)
 @pytest.mark.parametrize("name", strategy_names())
 def test_a_step_adds_up_the_gradients_of_its_sub_networks(
-    tiny: Callable[..., Any], tmp_path: Path, name: str, regression: bool, weight: float
+    tiny: Callable[..., Any], tmp_path: Path, name: str, regression: bool, weight: float, step: int
 ) -> None:
+    """The whole network's weight rises evenly over the 9 steps, from 1 in the first to `weight` in the last."""
     from transformers import TrainingArguments
 
     plain: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -93,6 +97,7 @@ def test_a_step_adds_up_the_gradients_of_its_sub_networks(
         args=TrainingArguments(output_dir=str(tmp_path), seed=5, report_to="none", use_cpu=True),
     )
     trainer.current_gradient_accumulation_steps = 1
+    trainer.state.global_step, trainer.state.max_steps = step, 9
     ids = torch.randint(5, 120, (4, 7), generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0.5, 1.0, 2.0, 0.0]) if regression else torch.tensor([0, 2, 1, 0])
     loss = trainer.training_step(model, {"input_ids": ids, "labels": labels})
@@ -100,13 +105,13 @@ def test_a_step_adds_up_the_gradients_of_its_sub_networks(
 
     model.zero_grad()
     expected: Any = 0.0
-    archs = strategy.sub_networks(space, np.random.default_rng((5, 0, 0)), 2)
+    archs = strategy.sub_networks(space, np.random.default_rng((5, step, 0)), 2, progress=step / 8)
     with torch.no_grad():
         teacher = model(input_ids=ids).logits
     for number, arch in enumerate(archs):
         with view(model, arch):
             output = model(input_ids=ids).logits
-        own = weight if len(archs) > 1 and arch == space.largest() else 1.0
+        own = 1 + (weight - 1) * step / 8 if len(archs) > 1 and arch == space.largest() else 1.0
         expected = expected + own * task_loss(output, labels, regression=regression)
         if number and strategy.distil:
             expected = expected + distillation_loss(output, teacher, temperature=3.0, regression=regression)
