@@ -18,6 +18,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "hidden": {"hidden_weight": 1.0},
     "attention": {"attention_weight": 1.0},
     "front": {"front_share": 0.5},
+    "moving-front": {"front": "current", "front_share": 0.5},
     "cost": {"sampling": "cost"},
     "k4": {"k": 4},
     "whole-first": {"whole_first": 0.4},

@@ -90,7 +90,7 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
     trained = Trained(unit, options.data_dir, options.kept)
     size = trained.dimensions
     own = changes(unit.variant, unit)
-    if own.get("front_share"):
+    if own.get("front_share") and "front" not in own:
         # Cuts of the end alone, since the networks of SMALL keep the first layers.
         shallow = [
             layer_cut(size, lambda index, kept=kept: index < kept) for kept in range(size.layers // 2, size.layers)

@@ -162,7 +162,14 @@ Sampling = Annotated[
     str, option("--sampling", help="Draws of random sub-networks: space, encoding or cost.", panel=_TRAIN)
 ]
 TrainFront = Annotated[
-    Path | None, option("--front", help="front.json of a search to draw near to.", panel=_TRAIN, show_default=False)
+    str | None,
+    option(
+        "--front",
+        help="What draws are near to: the front.json of a search, or 'current', the front of the training itself, by "
+        "the latency table of the device.",
+        panel=_TRAIN,
+        show_default=False,
+    ),
 ]
 FrontShare = Annotated[float, option("--front-share", help="Probability of a draw near the front.", panel=_TRAIN)]
 Budget = Annotated[

@@ -131,6 +131,13 @@ def print_training(supernet: SuperNet, folder: RunFolder) -> None:
     out.print(f"validation error of the sub-networks: {errors}")
 
 
+def front_of(text: str | None) -> str | None:
+    """The value of `--front`: a word of its own, or a file, absolute."""
+    from hwnas.training.moving_front import CURRENT
+
+    return text if text in (None, CURRENT) else absolute(Path(str(text)))
+
+
 def absolute(path: Path | None) -> str | None:
     """A path that is good from anywhere, None for none."""
     return None if path is None else str(path.resolve())

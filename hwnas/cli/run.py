@@ -9,7 +9,7 @@ import typer
 
 from hwnas.cli import options
 from hwnas.cli.console import out, print_json
-from hwnas.cli.prepare import absolute, device_setting, print_training, quiet, run_folder, run_spec
+from hwnas.cli.prepare import absolute, device_setting, front_of, print_training, quiet, run_folder, run_spec
 from hwnas.cli.profile import observer, print_profile
 from hwnas.cli.progress import reporter
 from hwnas.cli.space_choice import with_space
@@ -136,7 +136,7 @@ def run(
         max_length=max_length, space="small", strategy=strategy, epochs=epochs, max_steps=max_steps,
         batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, k=k, temperature=temperature,
         seed=seed, random_share=random_share, whole_first=whole_first, whole_weight=whole_weight,
-        sampling=sampling, front=absolute(train_front), front_share=front_share, budget=budget,
+        sampling=sampling, front=front_of(train_front), front_share=front_share, budget=budget,
         teacher=teacher, hidden_weight=hidden_weight, attention_weight=attention_weight,
         precision=train_precision, accumulate=accumulate, report_to=report_to, logging_dir=absolute(logging_dir),
         reorder=reorder, reorder_after=reorder_after,

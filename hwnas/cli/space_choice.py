@@ -1,10 +1,11 @@
-"""What `--space`, `--align` and `--bounds` come to, for the commands that train in a space or draw it."""
+"""What `--space`, `--align`, `--bounds` and `--front` come to, for the commands that train in a space or draw it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwnas.cli.prepare import device_setting
 from hwnas.errors import TableError, UsageError
 
 if TYPE_CHECKING:
@@ -31,15 +32,21 @@ def with_space(
     rounds: int,
     table: str | None,
 ) -> RunSpec:
-    """A spec with the space that a command's options describe.
+    """A spec with the space, and the law of the front, that a command's options describe.
 
     Args:
         spec: What the run is otherwise.
         space, align, bounds: The options; None of the first and the last are their defaults.
         target, runtime, precision, batch, seq_len, threads, rounds, table: The device, for `--align target` and
-            `measured`.
+            `measured`, and for `--front current`.
     """
     from dataclasses import replace
+
+    from hwnas.training.moving_front import CURRENT
+
+    if spec.train.front == CURRENT:
+        device = device_setting(target, runtime, precision, batch, seq_len, threads, rounds)
+        spec = replace(spec, front_law=_law(spec, device, table))
 
     from hwnas.pipeline.space import read_bounds
     from hwnas.pipeline.spec import BOUNDED_IN
@@ -51,15 +58,30 @@ def with_space(
     spec = replace(spec, space=space or "small")
     if align not in ("target", MEASURED):
         return replace(spec, align=steps_of(align))
-    from hwnas.cli.prepare import device_setting
-    from hwnas.pipeline.profile import labelled
     from hwnas.training.pretrained import load_config
 
     config, setting = load_config(spec.model), None
     if align == MEASURED:
-        config = labelled(config, spec.data.load(spec.seed))
+        config = _labelled(spec)
         setting = device_setting(target, runtime, precision, batch, seq_len, threads, rounds)
     return replace(spec, align=steps_of(align, target, precision, config, setting, table))
+
+
+def _labelled(spec: RunSpec) -> Any:
+    """The configuration of a run's super-network, with the labels of its task."""
+    from hwnas.pipeline.profile import labelled
+    from hwnas.training.pretrained import load_config
+
+    return labelled(load_config(spec.model), spec.data.load(spec.seed))
+
+
+def _law(spec: RunSpec, setting: Setting, table: str | None) -> dict[str, float]:
+    """The law of the latency of a run's sub-networks; UsageError if there is no profile."""
+    try:
+        law = predictor_of(_labelled(spec), setting, table).latency
+    except TableError as error:
+        raise UsageError(f"--front current draws near a front of latencies: {error}") from error
+    return {name: float(value) for name, value in law.to_json()["coefficients"].items()}
 
 
 def predictor_of(config: Any, setting: Setting, table: str | None) -> Predictor:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from hwnas.cli import options
 from hwnas.cli.console import print_json
-from hwnas.cli.prepare import absolute, print_training, quiet, run_folder, run_spec
+from hwnas.cli.prepare import absolute, front_of, print_training, quiet, run_folder, run_spec
 from hwnas.cli.progress import Report, reporter
 from hwnas.cli.space_choice import with_space
 from hwnas.errors import HwnasError
@@ -75,7 +75,8 @@ def train(
     weights.
 
     With --align the widths of sub-networks are multiples of steps, with --bounds they are within bounds; whatever is
-    done with the run afterwards keeps to that. The options of the device matter to --align target and measured alone.
+    done with the run afterwards keeps to that. The options of the device matter to --align target and measured and to
+    --front current alone; of these the last two need its profile in the latency table, which `hwnas profile` makes.
 
     Several processes may train one run: `accelerate launch --num_processes N --multi_gpu --module hwnas train RUN ...`.
     """
@@ -91,7 +92,7 @@ def train(
                 limit_test=limit_test, max_length=max_length, space="small", strategy=strategy, epochs=epochs,
                 max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, k=k,
                 temperature=temperature, seed=seed, random_share=random_share, whole_first=whole_first,
-                whole_weight=whole_weight, sampling=sampling, front=absolute(train_front), front_share=front_share,
+                whole_weight=whole_weight, sampling=sampling, front=front_of(train_front), front_share=front_share,
                 budget=budget, teacher=teacher, hidden_weight=hidden_weight, attention_weight=attention_weight,
                 precision=train_precision,
                 accumulate=accumulate, report_to=report_to, logging_dir=absolute(logging_dir), reorder=reorder,

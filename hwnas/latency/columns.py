@@ -7,7 +7,7 @@ its time whatever its size, a buffer as large as the largest layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwnas.models.dimensions import Dimensions
+from hwnas.spaces.architecture import Architecture
 
 Array = npt.NDArray[np.float64]
 Shape = tuple[tuple[int, int], ...]
@@ -131,6 +132,21 @@ class Columns:
             total_lower=np.array(knots[3]),
             total_upper=np.array((*knots[3][1:], np.inf)),
         )
+
+
+def law_of(coefficients: Mapping[str, float], dimensions: Dimensions) -> Callable[[Architecture], float]:
+    """A law without its error bar, from what `Law.to_json` says of it.
+
+    Args:
+        coefficients: By the name of the column; columns that are not there count nothing.
+        dimensions: Sizes of the super-network.
+
+    Returns:
+        Value of a sub-network, in the unit of the coefficients.
+    """
+    columns = Columns(dimensions)
+    factors = np.array([coefficients.get(name, 0.0) for name in columns.names])
+    return lambda arch: float((columns.of([arch.shape]) @ factors)[0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,6 +87,8 @@ class RunSpec:
         align: Steps of heads and of units that widths go in.
         bounds: A bounded space as `hwnas.pipeline.space.read_bounds` gives it: only the part of MEDIUM within these
             bounds counts, and the steps are its own. None: the whole space.
+        front_law: The law of the latency, in seconds, by which `train.front` `current` is a front: coefficients by
+            column, as of `hwnas.latency.columns.law_of`. It is that of the table when the run began.
 
     Raises:
         UsageError: Bounds with another space or with steps of their own.
@@ -100,6 +102,7 @@ class RunSpec:
     seed: int = 0
     align: tuple[int, int] = (1, 1)
     bounds: dict[str, Any] | None = None
+    front_law: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", _from_anywhere(self.model))
@@ -154,8 +157,8 @@ def first_difference(old: RunSpec, new: RunSpec) -> tuple[str, Any, Any] | None:
     pairs: Sequence[tuple[Any, Any]] = ((old, new), (old.data, new.data), (old.train, new.train))
     for mine, yours in pairs:
         for entry in fields(mine):
-            if entry.name in ("data", "train"):
-                continue
+            if entry.name in ("data", "train", "front_law"):
+                continue  # a law that was fitted again is no other option
             a, b = getattr(mine, entry.name), getattr(yours, entry.name)
             if a != b:
                 return entry.name.replace("_", "-"), _said(entry.name, a), _said(entry.name, b)

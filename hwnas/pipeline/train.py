@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import CheckpointError, RunFolderError
+from hwnas.latency.columns import law_of
 from hwnas.models import get_family
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.progress import Progress, silent
@@ -18,6 +19,7 @@ from hwnas.pipeline.spec import RunSpec
 from hwnas.provenance import hash_file, hash_json
 from hwnas.spaces import Architecture, Space
 from hwnas.tasks import EncodedDataset, TaskData, batches, encode
+from hwnas.training.moving_front import CURRENT
 from hwnas.training.pretrained import EMBEDDED, load_config, load_pretrained
 from hwnas.training.processes import agreed, count, is_first
 from hwnas.training.train import TrainOptions, peak_learning_rate, train_supernet
@@ -63,6 +65,7 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
         config = load_config(spec.model)
         space = spec.make_space(get_family(config).dimensions(config))
         folder.check(spec)
+        spec = folder.spec() if folder.exists() else spec  # the law that it began with
         supernet = load_supernet(folder) if folder.supernet.is_dir() else None
     if supernet is not None:
         return supernet
@@ -89,6 +92,7 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
             regression=task.is_regression,
             progress=lambda done, total, text: say("train", done, total, text),
             begin=lambda: folder.begin(spec, task.fingerprint(), _digests(spec.train)),
+            price=None if spec.front_law is None else law_of(spec.front_law, space.dimensions),
         )
     except OSError as error:
         raise RunFolderError(f"cannot write to {folder.checkpoints} ({error.strerror}).") from error
@@ -124,8 +128,8 @@ def _with_logs(options: TrainOptions, folder: RunFolder) -> TrainOptions:
 def _digests(options: TrainOptions) -> dict[str, str]:
     """SHA-256 of the front's file and of a local teacher's configuration and weights, by the option's name."""
     digests = {}
-    if options.front is not None:
-        digests["front"] = hash_file(Path(options.front))
+    if options.front not in (None, CURRENT):
+        digests["front"] = hash_file(Path(str(options.front)))
     teacher = Path(options.teacher or "")
     if options.teacher not in (None, EMBEDDED) and teacher.is_dir():
         kinds = ("config.json", "*.safetensors", "*.bin")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hwnas.errors import UnknownNameError, UsageError
+from hwnas.training.moving_front import CURRENT
 from hwnas.training.processes import count
 from hwnas.training.strategy import get_strategy
 
@@ -30,7 +31,7 @@ WHOLE_WEIGHT = 5.0
 measured with `benchmarks/quality.py`, see docs/training.md."""
 
 BUDGETED = ("sandwich", "full", "kd")
-"""Strategies whose steps have a cost that can be budgeted."""
+"""Strategies whose steps train the whole network and random ones: they have a cost that can be budgeted."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class TrainOptions:
             first step it is 1, and it rises evenly, or falls. 1 is the paper's. None takes `WHOLE_WEIGHT` where
             sub-networks learn from the whole network, and 1 elsewhere.
         sampling: A name in `SAMPLINGS`.
-        front: A front to draw near to: the `front.json` of a search, or a list of architectures.
+        front: A front to draw near to: the `front.json` of a search, or a list of architectures; or `current`, that of
+            the training itself, which moves with it.
         front_share: Probability that a draw is a mutation of a member of `front`.
         budget: Mean cost of a step, 1.0 being a pass of the whole network: random sub-networks are drawn so that
             steps of `sandwich`, `full` and `kd` meet it. None leaves them as they come.
@@ -146,9 +148,14 @@ class TrainOptions:
     def _check_pairs(self) -> None:
         """Options that have no effect without another."""
         if self.front_share > 0 and self.front is None:
-            raise UsageError("--front-share needs --front, the front.json of a search.")
+            raise UsageError("--front-share needs --front, the front.json of a search or 'current'.")
         if self.front is not None and self.front_share == 0:
             raise UsageError("--front has no effect without --front-share above 0.")
+        if self.front == CURRENT and (self.strategy not in BUDGETED or self.k == 0):
+            raise UsageError(
+                f"--front current needs a strategy of {', '.join(BUDGETED)} and --k above 0, whose steps show what "
+                "random sub-networks lack to the whole one."
+            )
         if self.budget is not None and (self.strategy not in BUDGETED or self.k == 0):
             raise UsageError(f"--budget needs a strategy of {', '.join(BUDGETED)} and --k above 0.")
         if self.logging_dir is not None and "tensorboard" not in self.integrations:

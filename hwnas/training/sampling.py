@@ -14,6 +14,7 @@ from torch import nn
 from hwnas.errors import HwnasError, UsageError
 from hwnas.slicing.plan import describe
 from hwnas.spaces import Architecture, Space
+from hwnas.training.moving_front import CURRENT, MovingFront
 from hwnas.training.options import TrainOptions
 from hwnas.training.strategy import Draws, get_strategy
 
@@ -33,10 +34,11 @@ class Sampler:
     Args:
         space: The search space, whose lower end stays what it is.
         draw: Draws one architecture.
+        front: What the draws are near to, if that moves with the training.
     """
 
-    def __init__(self, space: Space, draw: Draw) -> None:
-        self.space, self._draw = space, draw
+    def __init__(self, space: Space, draw: Draw, front: MovingFront | None = None) -> None:
+        self.space, self._draw, self.front = space, draw, front
 
     def largest(self) -> Architecture:
         """The whole network."""
@@ -51,17 +53,23 @@ class Sampler:
         return self._draw(rng)
 
 
-def make_sampler(model: nn.Module, space: Space, options: TrainOptions) -> Draws:
+def make_sampler(model: nn.Module, space: Space, options: TrainOptions, price: Cost | None = None) -> Draws:
     """Where the random sub-networks of a training come from.
 
     - `sampling` `space`: the paper's sampler of the space.
     - `encoding`: every entry of the encoding evenly and independently.
     - `cost`: a cost is drawn evenly between the ends, then the nearest of 32 draws of the space is taken. Where it
       is beyond all of them, that one is moved towards the end of the space, by the share of the way that is missing.
-    - `front_share`: with this probability a mutation of a member of a front instead. The front is read here, once: it
-      is that of a search which has ended, and stays what it is.
+    - `front_share`: with this probability a mutation of a member of a front instead. The front of a search is read
+      here, once, and stays what it is; with `front` `current` it is that of the training itself, and moves.
     - `budget`: of 32 such draws, one is chosen with a weight exp(-b cost), with b such that the mean cost of a step
       is the budget. Where they do not reach so far, some are moved towards an end of the space first.
+
+    Args:
+        model: The super-network.
+        space: The search space.
+        options: Of the training.
+        price: Cost by which the front of the training is one, such as a latency; None takes `linear_cost`.
 
     Raises:
         UsageError: The front cannot be read or is of another space; or a budget outside of what steps can cost.
@@ -73,12 +81,16 @@ def make_sampler(model: nn.Module, space: Space, options: TrainOptions) -> Draws
         draw = _even(space)
     elif options.sampling == "cost":
         draw = _even_cost(space, cost)
-    if options.front is not None and options.front_share > 0:
+    moving = None
+    if options.front == CURRENT:
+        moving = MovingFront(space, price or cost)
+        draw = near_front(draw, space, moving.members, options.front_share)
+    elif options.front is not None and options.front_share > 0:
         draw = near_front(draw, space, read_front(Path(options.front), space), options.front_share)
     if options.budget is not None:
         draw = budgeted(draw, space, cost, _cost_of_a_draw(space, cost, options))
     whole = space.largest() == Architecture.full(space.dimensions)
-    return space if draw is own and whole else Sampler(space, draw)
+    return space if draw is own and whole else Sampler(space, draw, moving)
 
 
 def linear_cost(model: nn.Module) -> Cost:
@@ -98,19 +110,22 @@ def linear_cost(model: nn.Module) -> Cost:
     return lambda arch: (head * sum(arch.head_counts) + unit * sum(arch.unit_counts)) / whole
 
 
-def near_front(draw: Draw, space: Space, members: Sequence[Architecture], share: float) -> Draw:
-    """Mutations of a front's members with a probability, other draws else.
+Members = Sequence[Architecture]
+
+
+def near_front(draw: Draw, space: Space, members: Members | Callable[[], Members], share: float) -> Draw:
+    """Mutations of a front's members with a probability, other draws else. A front that moves is asked for each draw.
 
     A mutation moves one entry of the encoding, and every other one with a probability of 1 / entries, so about two in
     the mean. Each moves by a normal step of a tenth of its range.
     """
-    vectors = [np.array(space.encode(member)) for member in members]
     low, high = np.array(list(space.bounds.values())).T
 
     def near(rng: np.random.Generator) -> Architecture:
-        if rng.random() >= share:
+        front = members() if callable(members) else members
+        if rng.random() >= share or not front:
             return draw(rng)
-        vector = vectors[int(rng.integers(len(vectors)))].copy()
+        vector = np.array(space.encode(front[int(rng.integers(len(front)))]))
         moved = rng.random(len(vector)) < 1 / len(vector)
         moved[int(rng.integers(len(vector)))] = True
         step = rng.normal(0.0, np.maximum(1.0, (high - low) / 10))

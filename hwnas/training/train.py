@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import CheckpointError, UnknownNameError, UsageError
-from hwnas.spaces import Space
+from hwnas.spaces import Architecture, Space
 from hwnas.tasks import EncodedDataset, collator
 from hwnas.training.labels import LabelScale
 from hwnas.training.options import SCHEDULES, TrainOptions
@@ -61,6 +61,7 @@ def train_supernet(
     regression: bool,
     progress: Progress | None = None,
     begin: Callable[[], None] | None = None,
+    price: Callable[[Architecture], float] | None = None,
 ) -> float:
     """Fine-tune a model in place, going on from the newest whole checkpoint in a folder.
 
@@ -79,6 +80,8 @@ def train_supernet(
         progress: Called after every step.
         begin: Called once everything is known to be usable, before anything is written; of several processes, in the
             first one.
+        price: Cost of a sub-network, such as its latency, for `options.front` `current`; None takes its share of
+            multiplications.
 
     Returns:
         The mean loss of the last tenth of the steps made by this call, summed over a step's sub-networks, of a
@@ -105,7 +108,7 @@ def train_supernet(
     with agreed():
         _check_loggers(options)
         _check_options(options)
-        draws = make_sampler(model, space, options)
+        draws = make_sampler(model, space, options, price)
         teacher = None
         if options.teacher is not None:
             source = model_source(options.teacher)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Sampler
+from torch.utils.data import Sampler as Order
 from transformers import Trainer, TrainerCallback
 
 from hwnas.errors import HwnasError
@@ -22,11 +22,12 @@ from hwnas.training.losses import task_loss, trust_in
 from hwnas.training.movement import Movement
 from hwnas.training.passes import shared_passes
 from hwnas.training.processes import everywhere
+from hwnas.training.sampling import Sampler
 from hwnas.training.seal import seal
 from hwnas.training.strategy import Draws, Strategy
 
 
-class LengthGroupedSampler(Sampler[int]):
+class LengthGroupedSampler(Order[int]):
     """Shuffled batches of similar lengths, so that little is padded; the order depends on seed and epoch alone.
 
     Args:
@@ -124,12 +125,14 @@ class SuperNetTrainer(Trainer):
         self.strategy, self.space, self.k, self.random_share = strategy, space, k, random_share
         self.regression, self.train_lengths = regression, train_lengths
         self.distiller = distiller or Distiller(temperature=temperature, regression=regression)
-        self.whole_first, self.whole_weight, self.movement = whole_first, whole_weight, movement
+        self.whole_first, self.whole_weight = whole_first, whole_weight
         if movement is not None:
             self.add_callback(movement)
+        self.front = space.front if isinstance(space, Sampler) else None
+        self._kept = [part for part in (movement, self.front) if part is not None]
         self._micro_step = (-1, 0)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Order[int]:
         return group_by_length(self, self.train_lengths)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
@@ -145,7 +148,7 @@ class SuperNetTrainer(Trainer):
         net = self.accelerator.unwrap_model(model)
         inputs = self._prepare_inputs(inputs)
         labels = inputs.pop("labels")
-        total = torch.zeros((), device=labels.device)
+        total, reference = torch.zeros((), device=labels.device), 0.0
         archs = self.sub_networks()
         weighed = self.space.largest() if len(archs) > 1 else None
         mask = inputs.get("attention_mask")
@@ -157,6 +160,11 @@ class SuperNetTrainer(Trainer):
                 with view(net, arch), self.compute_loss_context_manager(), self.distiller.watch(net) as seen:
                     seen.logits = net(**shared).logits.float()
                 loss = task_loss(seen.logits, labels, regression=self.regression)
+                if self.front is not None and weighed is not None:
+                    if arch == weighed:
+                        reference = self._of_all(loss.detach())
+                    else:
+                        self.front.tell(arch, self._of_all(loss.detach()) - reference)
                 if teacher is not None:
                     loss = loss + self.distiller.loss(seen, teacher, arch, mask)
                 elif self.strategy.distil:
@@ -222,8 +230,8 @@ class SuperNetTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if self.movement is not None:
-            self.movement.load(Path(resume_from_checkpoint))
+        for part in self._kept:
+            part.load(Path(resume_from_checkpoint))
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.check_weights()
@@ -231,8 +239,8 @@ class SuperNetTrainer(Trainer):
         self.accelerator.wait_for_everyone()  # every process writes its own random state
         if self.args.should_save:
             folder = Path(self.args.output_dir or ".") / f"checkpoint-{self.state.global_step}"
-            if self.movement is not None:
-                self.movement.save(folder)
+            for part in self._kept:
+                part.save(folder)
             seal(folder)
         self.accelerator.wait_for_everyone()
 

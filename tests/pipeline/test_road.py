@@ -138,6 +138,24 @@ def test_the_stations_again_do_nothing_twice(walked: Path, training: list[str], 
     assert any(member["manifest"]["reused"] for member in json.loads(out)["built"])
 
 
+def test_draws_near_the_training_s_own_front_of_the_latencies_in_the_table(
+    walked: Path, training: list[str], tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    run = tmp_path / "near"
+    own = ["--front", "current", "--front-share", "0.5", *OPTIONS[:4]]
+    code, _, err = call("train", run, *training, *STEPS, *own, "--table", tmp_path / "empty.sqlite")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert "--front current draws near a front of latencies: " in err
+    assert "`hwnas profile" in err
+    assert not run.exists()
+    code, out, err = call("train", run, *training, *STEPS, *own, "--table", walked / "t.sqlite", "--json")
+    assert code == 0, err
+    spec = json.loads((run / "run.json").read_text())["spec"]
+    assert spec["front_law"]["constant"] > 0
+    code, out, err = call("train", run, *training, *STEPS, *own, "--table", walked / "t.sqlite", "--json")
+    assert json.loads(out)["reused"]
+
+
 @pytest.mark.parametrize("objective", ["parameters", "memory"])
 def test_other_objectives_share_the_evaluations(walked: Path, objective: str, call: Callable[..., Any]) -> None:
     run = walked / "run"

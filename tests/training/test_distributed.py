@@ -59,6 +59,17 @@ RUNS: dict[str, dict[str, Any]] = {
     "ends": {"dropout": 0.0, "options": {"strategy": "full", "k": 0, "max_steps": 4}},
     "random": RANDOM,
     "killed": RANDOM,
+    # what one process knows of the losses, all must know, or they would draw different networks
+    "moving": {
+        "dropout": 0.1,
+        "options": {
+            "max_steps": 22,
+            "batch_size": 4,
+            "front": "current",
+            "front_share": 1.0,
+            "reorder_after": "movement",
+        },
+    },
 }
 LAUNCH = (
     "-P -m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no "
@@ -96,10 +107,10 @@ def losses(folder: Path, name: str, rank: str = "0") -> dict[int, str]:
 def test_two_processes_end_with_the_same_weights_killed_or_not(
     tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path, gradients: list[dict[str, torch.Tensor]]
 ) -> None:
-    code, said = launch(tmp_path, 22, "ends", "random", "killed")
+    code, said = launch(tmp_path, 22, "ends", "moving", "random", "killed")
     assert code != 0, "both processes of the last training were killed in step 22"
     assert "SIGKILL" in said or "-9" in said, said
-    trained = {name: weights(tmp_path, name) for name in ("ends", "random")}
+    trained = {name: weights(tmp_path, name) for name in ("ends", "random", "moving")}
     for name, last in (("ends", 4), ("random", 24)):
         checkpoint = tmp_path / name / "checkpoints" / f"checkpoint-{last}"
         assert (checkpoint / "hwnas.json").is_file()
