@@ -7,8 +7,8 @@ Prefixes are sub-networks of all layers with the first heads, the first units, o
 
 - standard: plain fine-tuning, then the prefixes in the order of the model as it came, in that of first-order and of
   movement scores, and in the reverse of the first-order order, as a control. Nothing is trained after the ordering.
-- standard+movement: the same training, then the order of movement scores that were summed up over its steps: what
-  `hwnas train --strategy standard --reorder-after movement` does.
+- standard+movement, standard+removal: the same training, then the order of movement scores that were summed up over
+  its steps, or of removal scores of what it gave: what `hwnas train --strategy standard --reorder-after` does.
 - full: a super-network in the order of the model as it came.
 - full-then-reorder: the same one, in the order of first-order scores that are made after the training.
 - full+reorder: heads and units are ordered before the training, by scores of the model that is not yet fine-tuned,
@@ -39,11 +39,19 @@ if TYPE_CHECKING:
     from _train import Trained
 
 NAME = "reordering"
-VARIANTS = ("standard", "standard+movement", "full", "full-then-reorder", "full+reorder", "full+fine-tuned-order")
+VARIANTS = (
+    "standard",
+    "standard+movement",
+    "standard+removal",
+    "full",
+    "full-then-reorder",
+    "full+reorder",
+    "full+fine-tuned-order",
+)
 WIDTHS = 8
 SIDES = ("heads", "units", "both")
 CAME, REVERSED, MOVED = "as it came", "reversed first-order", "movement over the training"
-ORDERS = {"standard": CAME, "full": CAME, "standard+movement": MOVED}
+ORDERS = {"standard": CAME, "full": CAME, "standard+movement": MOVED, "standard+removal": "removal"}
 """The order that a variant's training ends in, if not that of first-order scores."""
 
 
@@ -93,7 +101,7 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
         folder / strategy,
         strategy=strategy,
         reorder="first-order" if rest == "reorder" else None,
-        reorder_after="movement" if rest == "movement" else None,
+        reorder_after=rest if rest in ("movement", "removal") else None,
     )
     trained.facts["seconds"] += before
     data, regression = trained.training_batches(options.score_rows), trained.task.is_regression
