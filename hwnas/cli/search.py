@@ -26,7 +26,7 @@ def search(
     examples: options.Examples = 512,
     max_members: options.MaxMembers = 10,
     align: own.Align = None,
-    measure_during: own.MeasureDuring = 0,
+    measure_during: own.MeasureDuring = None,
     remeasure: options.Remeasure = True,
     max_latency: own.MaxLatency = None,
     max_memory: own.MaxMemory = None,

@@ -78,13 +78,14 @@ Align = Annotated[
     ),
 ]
 MeasureDuring = Annotated[
-    int,
+    int | None,
     option(
         "--measure-during",
         help="Measure at most so many networks during the search: those whose predicted interval leaves open whether "
-        "they are on the front.",
+        "they are on the front. [default: 4 where the device is in this machine, else 0]",
         panel=_SEARCH,
         min=0,
+        show_default=False,
     ),
 ]
 MaxLatency = Annotated[

@@ -55,6 +55,11 @@ def cut(bound: float, low: float, high: float) -> float:
     return 2.0 * min(share, 1.0 - share)
 
 
+def is_measurable(device: Device) -> bool:
+    """Whether networks can be measured for a device during a search: it is here, and the latency is among its costs."""
+    return device.how == MEASURED and "latency" in device.names
+
+
 @dataclass
 class Refinement:
     """Measures the most doubtful networks of a search on the devices that are here, and fits their predictors again.
@@ -86,7 +91,7 @@ class Refinement:
     _rows: dict[tuple[int, str], dict[str, Measured]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.most and not any(self._counts(device) for device in self.devices):
+        if self.most and not any(is_measurable(device) for device in self.devices):
             raise UsageError(
                 f"--measure-during {self.most}: expected --objective latency and a device that is in this machine."
             )
@@ -127,14 +132,11 @@ class Refinement:
             if known:
                 device.learn(precision, known)
 
-    def _counts(self, device: Device) -> bool:
-        return device.how == MEASURED and "latency" in device.names
-
     def _choose(self, found: Sequence[tuple[Architecture, float]], count: int) -> list[tuple[int, str, Architecture]]:
         """The most doubtful networks: (number of the device, precision, architecture), each shape once."""
         ranked: list[tuple[float, float, int, int, str, Architecture]] = []
         for number, device in enumerate(self.devices):
-            if not self._counts(device):
+            if not is_measurable(device):
                 continue
             points = [(precision, arch, error) for arch, error in found for precision in device.settings]
             errors = np.array([error for _, _, error in points])

@@ -22,8 +22,8 @@ from hwnas.pipeline.judge import Judge
 from hwnas.pipeline.members import Outcome, Workshop
 from hwnas.pipeline.progress import Progress, silent
 from hwnas.pipeline.reach import ESTIMATE, check_together, estimate_setting
-from hwnas.pipeline.refine import Refinement
-from hwnas.pipeline.search_options import SearchOptions, device_name, overview_name, search_name
+from hwnas.pipeline.refine import Refinement, is_measurable
+from hwnas.pipeline.search_options import MEASURED_DURING, SearchOptions, device_name, overview_name, search_name
 from hwnas.pipeline.spec import RunSpec
 from hwnas.pipeline.train import SuperNet, load_data, load_supernet
 from hwnas.report.compare import compare_fronts
@@ -140,7 +140,10 @@ def search_devices(
         device.check_reachable(space)
     task = load_data(folder)
     judge = Judge(supernet, task, folder.spec().max_length, options.examples, options.seed)
-    refinement = Refinement(supernet, made, table, judge, options.measure_during, say, options.seed, options.remeasure)
+    during = options.measure_during
+    if during is None:
+        during = MEASURED_DURING if any(map(is_measurable, made)) else 0
+    refinement = Refinement(supernet, made, table, judge, during, say, options.seed, options.remeasure)
     with EvaluationCache(folder.search / f"evaluations-{judge.digest}.jsonl", judge.about) as cache:
         workshops = [
             Workshop(
@@ -165,7 +168,7 @@ def search_devices(
             progress=lambda done, total, text: say("search", done, total, text),
         )
         if isinstance(searcher, Steered):
-            refinement(searcher.found, options.measure_during)
+            refinement(searcher.found, during)
         error = judge.known_error(whole, cache)
         outcomes: list[Outcome | NoMemberError] = []
         for number, workshop in enumerate(workshops):
@@ -178,7 +181,7 @@ def search_devices(
     shared = about_search(folder, supernet, task, judge, options)
     if isinstance(searcher, Steered) and searcher.skipped:
         shared["not_evaluated"] = searcher.skipped
-    if options.measure_during:
+    if during:
         shared["measured_during"] = refinement.spent
     if labels:
         shared["targets"] = [{"device": label, "search": name} for label, name in zip(labels, searches, strict=True)]
@@ -234,12 +237,12 @@ def _searcher(
         seed=options.seed,
     )  # fmt: skip
     limited = options.limits or options.max_error_increase is not None
-    if len(told(space.smallest())) == 1 and not limited and not options.measure_during:
+    if len(told(space.smallest())) == 1 and not limited and not refinement.most:
         return inner
     steered: Steered
 
     def pause() -> None:
-        refinement(steered.found, -(-options.measure_during // 2))
+        refinement(steered.found, -(-refinement.most // 2))
 
     steered = Steered(
         inner,
@@ -249,7 +252,7 @@ def _searcher(
         max_error_increase=options.max_error_increase,
         reference=reference,
         always=always,
-        pauses={max(3, options.evaluations // 2): pause} if options.measure_during else None,
+        pauses={max(3, options.evaluations // 2): pause} if refinement.most else None,
         seed=options.seed,
     )
     return steered

@@ -17,6 +17,9 @@ from hwnas.search.searcher import require_searcher
 _USUAL = "onnxruntime"
 """The runtime that names of folders leave out."""
 
+MEASURED_DURING = 4
+"""Networks that are measured during a search, unless another number is given."""
+
 _WORDS = {"examples": "examples", "max_members": "members", "measure_during": "during"}
 """Options that a front depends on, and their words in names of folders, which leave out usual values."""
 
@@ -35,7 +38,8 @@ class SearchOptions:
         limits: Limits on costs that members meet, each for one device or for all.
         max_error_increase: Most that a member's validation error may exceed the unpruned network's; None for no limit.
         align: Steps of heads and units that narrow the run's space; None leaves it as it is.
-        measure_during: Most networks to measure during the search.
+        measure_during: Most networks to measure during the search. None takes `MEASURED_DURING` where the latency is
+            among the costs and a device is in this machine, else 0.
         remeasure: Whether rows taken while the device was disturbed are measured again; see `measure`.
 
     Raises:
@@ -53,7 +57,7 @@ class SearchOptions:
     limits: tuple[Limit, ...] = ()
     max_error_increase: float | None = None
     align: tuple[int, int] | None = None
-    measure_during: int = 0
+    measure_during: int | None = None
     remeasure: bool = True
 
     def __post_init__(self) -> None:
@@ -65,7 +69,7 @@ class SearchOptions:
             raise UsageError(f"--max-members {self.max_members}: expected 2 or more.")
         if self.examples < 0:
             raise UsageError(f"--examples {self.examples}: expected 0 (all) or more.")
-        if self.measure_during < 0:
+        if self.measure_during is not None and self.measure_during < 0:
             raise UsageError(f"--measure-during {self.measure_during}: expected 0 or more.")
 
     @property

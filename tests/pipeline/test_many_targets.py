@@ -40,7 +40,7 @@ from hwnas.spaces import Architecture
 from hwnas.training.train import TrainOptions
 
 PROTOCOL = TimingProtocol.of_rounds(4)
-QUICK = {"evaluations": 12, "examples": 24, "max_members": 4}
+QUICK = {"evaluations": 12, "examples": 24, "max_members": 4, "measure_during": 0}
 BOTH = SearchOptions(**QUICK, searcher="regularized_evolution")  # type: ignore[arg-type]
 ROW = Measured(
     seconds=1.0, low=1.0, high=1.0, n=66, median=1.0, p5=1.0, p95=1.0, rounds=6, round_spread=0.0,
@@ -456,7 +456,7 @@ def test_doubtful_networks_are_measured_during_the_search(
     run = copy_of(folder, tmp_path / "run")
     with LatencyTable(tmp_path / "t.sqlite") as rough:  # a profile with wide intervals
         fill(rough, here(), supernet, lambda arch: law_here(arch) * (1 + 0.1 * (len(str(arch)) % 3)), all_rows=slower)
-        options = SearchOptions(**QUICK, searcher="random_search", measure_during=6)  # type: ignore[arg-type]
+        options = SearchOptions(**{**QUICK, "searcher": "random_search", "measure_during": 6})  # type: ignore[arg-type]
         front = search_run(run, here(), rough, options, supernet=supernet)
         again = search_run(run, here(), rough, options, supernet=supernet)
     known = [point for point in front.points if point.get("measured")]
