@@ -152,8 +152,8 @@ WholeWeight = Annotated[
     float | None,
     option(
         "--whole-weight",
-        help="Weight of the whole network's loss beside those of a step's other sub-networks: rises evenly from 1 in "
-        "the first step to this in the last. [default: 5 with kd and full without --teacher, else 1]",
+        help="Weight of the whole network's loss beside those of a step's other sub-networks: from 1 in the first step "
+        "it rises late to this in the last. [default: 7 with kd and full without --teacher, else 1]",
         panel=_TRAIN,
         show_default=False,
     ),

@@ -26,7 +26,7 @@ HIDDEN_WEIGHT = 0.2
 """Weight of the hidden states where sub-networks learn from the whole network, unless another is given: measured with
 `benchmarks/layers.py` and `benchmarks/quality.py`, see docs/training.md."""
 
-WHOLE_WEIGHT = 5.0
+WHOLE_WEIGHT = 7.0
 """Weight of the whole network's loss in the last step where sub-networks learn from it, unless another is given:
 measured with `benchmarks/quality.py`, see docs/training.md."""
 
@@ -55,8 +55,8 @@ class TrainOptions:
             that of `random-linear` rises to.
         whole_first: Share of the steps, the first ones, that train the whole network alone, whatever the strategy.
         whole_weight: Weight of the whole network's loss in the last step, where others are trained in it too; in the
-            first step it is 1, and it rises evenly, or falls. 1 is the paper's. None takes `WHOLE_WEIGHT` where
-            sub-networks learn from the whole network, and 1 elsewhere.
+            first step it is 1, and it rises, or falls, late: see `SuperNetTrainer`. 1 is the paper's. None takes
+            `WHOLE_WEIGHT` where sub-networks learn from the whole network, and 1 elsewhere.
         sampling: A name in `SAMPLINGS`.
         front: A front to draw near to: the `front.json` of a search, or a list of architectures; or `current`, that of
             the training itself, which moves with it.

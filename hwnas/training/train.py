@@ -34,15 +34,15 @@ Progress = Callable[[int, int, str], None]
 def default_learning_rate(config: Any, steps: int, *, pairs: bool) -> float:
     """A peak rate by the width of a model, the length of a training, and whether examples are pairs of texts.
 
-    5e-5 above a hidden size of 512, such as BERT-base's. Narrow models, such as MiniLM, take more, and short trainings
-    need it for shallow sub-networks to learn anything: 4e-4 up to 400 steps, then falling as (400 / steps)^2, down to
-    5e-5. That is 1e-4 at 800 steps, where twice as much lost MRPC altogether and gained the whole network of SST-2
-    nothing, while at 342 steps 1e-4 left small sub-networks of `docstrings` at chance (docs/training.md). Pairs of
-    texts are harder: 1e-4 at most, since RTE and MRPC learnt nothing at 2e-4 and more.
+    5e-5 above a hidden size of 512, such as BERT-base's. Narrow models, such as MiniLM, take more: 1e-4 for pairs of
+    texts, and for single texts 4e-4 up to 400 steps, then falling as (400 / steps)^2, down to 1e-4 at 800 steps.
+    Shallow sub-networks need it: at 342 steps 1e-4 left small ones of `docstrings` at chance, and at 1,250 5e-5 the
+    first half of the layers on SST-2. Above it the whole network lost: twice 1e-4 lost MRPC altogether, and RTE learnt
+    nothing (docs/training.md).
     """
     if int(config.hidden_size) > 512:
         return 5e-5
-    return max(5e-5, min(1e-4 if pairs else 4e-4, 4e-4 * (400 / steps) ** 2))
+    return 1e-4 if pairs else max(1e-4, min(4e-4, 4e-4 * (400 / steps) ** 2))
 
 
 def peak_learning_rate(options: TrainOptions, config: Any, steps: int, *, pairs: bool) -> float:

@@ -26,6 +26,9 @@ from hwnas.training.sampling import Sampler
 from hwnas.training.seal import seal
 from hwnas.training.strategy import Draws, Strategy
 
+RISE = 4
+"""Power of the progress by which the whole network's loss comes to weigh what it does in the last step."""
+
 
 class LengthGroupedSampler(Order[int]):
     """Shuffled batches of similar lengths, so that little is padded; the order depends on seed and epoch alone.
@@ -99,8 +102,8 @@ class SuperNetTrainer(Trainer):
         random_share: As for `Strategy.sub_networks`.
         distiller: How sub-networks are taught; None: by the predictions of a step's first one.
         whole_first: Share of the steps, the first ones, that train the whole network alone.
-        whole_weight: Weight of the whole network's loss in the last step, where it trains others too; it is 1 in the
-            first step, and changes evenly.
+        whole_weight: Weight w of the whole network's loss in the last step, where it trains others too. After a share p
+            of the steps it is 1 + (w - 1) p^4: first small networks need the steps, at the end the whole one does.
         movement: Movement scores that are summed up, and kept in checkpoints.
         **keywords: As for `transformers.Trainer`.
     """
@@ -171,7 +174,7 @@ class SuperNetTrainer(Trainer):
                     learnt = trust_in(loss.detach(), labels=seen.logits.shape[1], regression=self.regression)
                     teacher = seen.detached(learnt)
                 if arch == weighed:
-                    loss = (1 + (self.whole_weight - 1) * self._progress()) * loss
+                    loss = (1 + (self.whole_weight - 1) * self._progress() ** RISE) * loss
                 loss = loss / self.current_gradient_accumulation_steps
                 self.accelerator.backward(loss)
                 total += loss.detach()

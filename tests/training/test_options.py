@@ -68,8 +68,8 @@ def test_hidden_states_are_distilled_from_the_whole_network_unless_told_otherwis
 @pytest.mark.parametrize(
     ("changes", "weight"),
     [
-        ({}, 5.0),
-        ({"strategy": "kd"}, 5.0),
+        ({}, 7.0),
+        ({"strategy": "kd"}, 7.0),
         ({"strategy": "sandwich"}, 1.0),
         ({"strategy": "standard"}, 1.0),
         ({"teacher": "folder"}, 1.0),

@@ -79,7 +79,7 @@ def test_options_out_of_range_are_refused(changes: dict[str, Any]) -> None:
 def test_a_step_adds_up_the_gradients_of_its_sub_networks(
     tiny: Callable[..., Any], tmp_path: Path, name: str, regression: bool, weight: float, step: int
 ) -> None:
-    """The whole network's weight rises evenly over the 9 steps, from 1 in the first to `weight` in the last."""
+    """The whole network's weight rises over the 9 steps, from 1 in the first to `weight` in the last."""
     from transformers import TrainingArguments
 
     plain: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -111,7 +111,7 @@ def test_a_step_adds_up_the_gradients_of_its_sub_networks(
     for number, arch in enumerate(archs):
         with view(model, arch):
             output = model(input_ids=ids).logits
-        own = 1 + (weight - 1) * step / 8 if len(archs) > 1 and arch == space.largest() else 1.0
+        own = 1 + (weight - 1) * (step / 8) ** 4 if len(archs) > 1 and arch == space.largest() else 1.0
         expected = expected + own * task_loss(output, labels, regression=regression)
         if number and strategy.distil:
             expected = expected + distillation_loss(output, teacher, temperature=3.0, regression=regression)
@@ -259,8 +259,8 @@ def test_only_what_loading_says_is_the_fault_of_a_checkpoint(
         (384, 100, 4e-4, 1e-4),
         (384, 400, 4e-4, 1e-4),
         (384, 800, 1e-4, 1e-4),
-        (384, 1000, 6.4e-5, 6.4e-5),
-        (384, 10**5, 5e-5, 5e-5),
+        (384, 600, 1.7778e-4, 1e-4),
+        (384, 10**5, 1e-4, 1e-4),
         (768, 9, 5e-5, 5e-5),
     ],
 )
@@ -268,5 +268,5 @@ def test_the_default_rate_follows_width_steps_and_texts(width: int, steps: int, 
     from transformers import BertConfig
 
     config = BertConfig(hidden_size=width)
-    assert default_learning_rate(config, steps, pairs=False) == pytest.approx(rate)
+    assert default_learning_rate(config, steps, pairs=False) == pytest.approx(rate, rel=1e-4)
     assert default_learning_rate(config, steps, pairs=True) == pytest.approx(of_pairs)
