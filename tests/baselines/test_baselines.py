@@ -35,6 +35,8 @@ from hwnas.tasks import batches, compute_quality, encode
 
 QUICK = TimingProtocol(rounds=2, max_rounds=2, processes=1, runs=2, block_seconds=0.0, warmup_seconds=0.05)
 EXAMPLES = 32
+FILES = {"front.json", "front.csv", "front.png", "results.csv.zip", "metadata.json"}
+"""What every search leaves."""
 
 
 def setting(precision: str) -> Setting:
@@ -149,7 +151,7 @@ def fronts(
     measured: dict[str, Baseline], folder: RunFolder, table: LatencyTable, supernet: SuperNet
 ) -> dict[str, Front]:
     """A search in int8-dynamic alone, and one over two precisions of which int8-dynamic is said to be the faster."""
-    options = SearchOptions(evaluations=10, examples=EXAMPLES, max_members=2)
+    options = SearchOptions(evaluations=10, examples=EXAMPLES, max_members=2, measure_during=0)
     one, other = setting("fp32"), setting("int8-dynamic")
     fill(table, one, supernet, measured["int8"].latency, 1.0)
     with pytest.raises(TableError, match="--precision int8-dynamic"):
@@ -184,8 +186,8 @@ def test_two_precisions_in_one_front(fronts: dict[str, Front], folder: RunFolder
     assert any(point["stand_in"] for point in front.points), "what is off the front is not run"
     on = non_dominated([(point["cost"], point["error"]) for point in front.points])
     assert [bool(value) for value in on] == [point["on_front"] for point in front.points]
-    place = folder.front("latency-cpu-fp32+int8-dynamic-b1-s16-local_search-10-seed0-examples-32-members-2")
-    assert {path.name for path in place.iterdir()} == {"front.json", "front.csv", "front.png", "front-memory.png"}
+    place = folder.front("latency-cpu-fp32+int8-dynamic-b1-s16-local_search-10-seed0-examples-32-members-2-during-0")
+    assert {path.name for path in place.iterdir()} == {*FILES, "front-memory.png"}
 
 
 def test_the_pictures_have_front_and_baselines(fronts: dict[str, Front], folder: RunFolder) -> None:
@@ -241,7 +243,7 @@ def test_a_search_for_a_device_out_of_reach(folder: RunFolder, table: LatencyTab
         assert member.judged_in == "torch fp32"
     assert baselines_beside(folder, front) == [], "what was measured here is not drawn beside it"
     place = folder.front(search_name(options, estimate_setting("a10g", "fp16", 1, 16)))
-    assert {path.name for path in place.iterdir()} == {"front.json", "front.csv", "front.png"}
+    assert {path.name for path in place.iterdir()} == FILES
 
 
 def test_searches_that_cannot_be(folder: RunFolder, table: LatencyTable) -> None:
