@@ -3,9 +3,9 @@
     python benchmarks/searchers.py [--evaluations FILE ...] [--seeds 10] [--out benchmarks/results/searchers.json]
 
 Time: processor seconds spent in `ask` and `tell` over 500 evaluations that cost nothing, in all four spaces, and their
-share of evaluations that take `--evaluation-seconds`. Libraries are loaded before. MO-ASHA
-is timed over 500 trainings one after another, each with up to 9 reports of errors that fall as 1 / reports; a training
-takes longer than such an evaluation.
+share of evaluations that take `--evaluation-seconds`. Libraries are loaded before. MO-ASHA is timed over 500 trainings
+one after another, each with up to 9 reports of errors that fall as 1 / reports; a training takes longer than such an
+evaluation.
 
 Quality: hypervolume after 25, 50 and 100 evaluations, over the seeds: its ratio to that of random search with the same
 seed, and its share of the exhaustive front's where all members of the space can be gone through. It is that of
@@ -43,7 +43,7 @@ from hwnas.search.front import write_at_once
 from hwnas.search.hypervolume import hypervolume
 from hwnas.search.schedulers import LEVEL, MO_ASHA, get_scheduler, metric_names
 from hwnas.search.searcher import get_searcher, searcher_names
-from hwnas.spaces import get_space, space_names
+from hwnas.spaces import Architecture, get_space, space_names
 
 EVALUATION_SECONDS = 0.3
 """Of a sub-network of MiniLM on a validation set; they took 0.3 to 1 s on two cores."""
@@ -61,11 +61,13 @@ BASELINE = "random_search"
 Row = dict[str, Any]
 
 
-def run(name: str, problem: Problem, budget: int, seed: int, objectives: int = 2) -> tuple[Points, list[float]]:
-    """What a searcher finds, (evaluations, objectives), and the processor seconds that it took itself for each.
+def values_of(problem: Problem, arch: Architecture, objectives: int) -> tuple[float, ...]:
+    """Error, latency and, as a third objective, the number of heads and units."""
+    return (*problem.evaluate(arch), float(sum(arch.head_counts) + sum(arch.unit_counts)))[:objectives]
 
-    A third objective is the number of heads and units.
-    """
+
+def run(name: str, problem: Problem, budget: int, seed: int, objectives: int = 2) -> tuple[Points, list[float]]:
+    """What a searcher finds, (evaluations, objectives), and the processor seconds that it took itself for each."""
     searcher = get_searcher(name, problem.space, objectives=objectives, evaluations=budget, seed=seed)
     found: list[tuple[float, ...]] = []
     own: list[float] = []
@@ -75,9 +77,7 @@ def run(name: str, problem: Problem, budget: int, seed: int, objectives: int = 2
         asking = time.process_time() - start
         if trial is None:
             break
-        arch = trial.architecture
-        size = float(sum(arch.head_counts) + sum(arch.unit_counts))
-        found.append((*problem.evaluate(arch), size)[:objectives])
+        found.append(values_of(problem, trial.architecture, objectives))
         start = time.process_time()
         searcher.tell(trial.number, found[-1])
         own.append(asking + time.process_time() - start)
@@ -103,11 +103,9 @@ def run_halving(problem: Problem, budget: int, seed: int, objectives: int = 2) -
         if suggestion is None:
             break
         trial = Trial(trial_id=number, config=suggestion.config, creation_time=datetime.datetime.now())
-        arch = from_config(problem.space, suggestion.config)
-        error, latency = problem.evaluate(arch)
-        size = float(sum(arch.head_counts) + sum(arch.unit_counts))
+        error, *costs = values_of(problem, from_config(problem.space, suggestion.config), objectives)
         for level in range(1, LEVELS + 1):
-            values = (error + (1 - error) / level, latency, size)[:objectives]
+            values = (error + (1 - error) / level, *costs)
             result = {LEVEL: level, **dict(zip(names, values, strict=True))}
             start = time.process_time()
             decision = scheduler.on_trial_result(trial, result)

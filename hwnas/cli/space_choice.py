@@ -62,23 +62,19 @@ def with_space(
 
     config, setting = load_config(spec.model), None
     if align == MEASURED:
-        config = _labelled(spec)
+        from hwnas.pipeline.profile import config_of_spec
+
+        config = config_of_spec(spec)
         setting = device_setting(target, runtime, precision, batch, seq_len, threads, rounds)
     return replace(spec, align=steps_of(align, target, precision, config, setting, table))
 
 
-def _labelled(spec: RunSpec) -> Any:
-    """The configuration of a run's super-network, with the labels of its task."""
-    from hwnas.pipeline.profile import labelled
-    from hwnas.training.pretrained import load_config
-
-    return labelled(load_config(spec.model), spec.data.load(spec.seed))
-
-
 def _law(spec: RunSpec, setting: Setting, table: str | None) -> dict[str, float]:
     """The law of the latency of a run's sub-networks; UsageError if there is no profile."""
+    from hwnas.pipeline.profile import config_of_spec
+
     try:
-        law = predictor_of(_labelled(spec), setting, table).latency
+        law = predictor_of(config_of_spec(spec), setting, table).latency
     except TableError as error:
         raise UsageError(f"--front current draws near a front of latencies: {error}") from error
     return {name: float(value) for name, value in law.to_json()["coefficients"].items()}

@@ -13,7 +13,7 @@ from hwnas.latency.profile import of_model, profile_model
 from hwnas.latency.records import Setting
 from hwnas.latency.table import LatencyTable
 from hwnas.pipeline.folder import RunFolder
-from hwnas.pipeline.spec import DataSpec
+from hwnas.pipeline.spec import DataSpec, RunSpec
 from hwnas.tasks import TaskData
 from hwnas.training.pretrained import load_config
 
@@ -31,10 +31,14 @@ def config_of(folder: RunFolder, *, required: bool, model: str | None, task: str
         ModelError, DataError: The model or the task cannot be loaded.
     """
     if required or (folder.exists() and model is None):
-        spec = folder.spec()
-        return labelled(load_config(spec.model), spec.data.load(spec.seed))
+        return config_of_spec(folder.spec())
     data = DataSpec(task=task, data_dir=None if data_dir is None else str(data_dir))
     return labelled(load_config(model), data.load(0))
+
+
+def config_of_spec(spec: RunSpec) -> Any:
+    """The Hugging Face configuration of a run's super-network, with its number of labels; errors as of `config_of`."""
+    return labelled(load_config(spec.model), spec.data.load(spec.seed))
 
 
 def spaces_of(folder: RunFolder) -> tuple[str, ...]:

@@ -168,7 +168,7 @@ def search_devices(
             progress=lambda done, total, text: say("search", done, total, text),
         )
         if isinstance(searcher, Steered):
-            refinement(searcher.found, during)
+            refinement(searcher.found, refinement.most)
         error = judge.known_error(whole, cache)
         outcomes: list[Outcome | NoMemberError] = []
         for number, workshop in enumerate(workshops):
@@ -181,7 +181,7 @@ def search_devices(
     shared = about_search(folder, supernet, task, judge, options)
     if isinstance(searcher, Steered) and searcher.skipped:
         shared["not_evaluated"] = searcher.skipped
-    if during:
+    if refinement.most:
         shared["measured_during"] = refinement.spent
     if labels:
         shared["targets"] = [{"device": label, "search": name} for label, name in zip(labels, searches, strict=True)]

@@ -151,12 +151,13 @@ class TrainOptions:
             raise UsageError("--front-share needs --front, the front.json of a search or 'current'.")
         if self.front is not None and self.front_share == 0:
             raise UsageError("--front has no effect without --front-share above 0.")
-        if self.front == CURRENT and (self.strategy not in BUDGETED or self.k == 0):
+        mixed = self.strategy in BUDGETED and self.k > 0  # the whole network and random ones in a step
+        if self.front == CURRENT and not mixed:
             raise UsageError(
                 f"--front current needs a strategy of {', '.join(BUDGETED)} and --k above 0, whose steps show what "
                 "random sub-networks lack to the whole one."
             )
-        if self.budget is not None and (self.strategy not in BUDGETED or self.k == 0):
+        if self.budget is not None and not mixed:
             raise UsageError(f"--budget needs a strategy of {', '.join(BUDGETED)} and --k above 0.")
         if self.logging_dir is not None and "tensorboard" not in self.integrations:
             raise UsageError("--logging-dir needs --report-to tensorboard.")

@@ -122,8 +122,10 @@ def near_front(draw: Draw, space: Space, members: Members | Callable[[], Members
     low, high = np.array(list(space.bounds.values())).T
 
     def near(rng: np.random.Generator) -> Architecture:
+        if rng.random() >= share:
+            return draw(rng)
         front = members() if callable(members) else members
-        if rng.random() >= share or not front:
+        if not front:
             return draw(rng)
         vector = np.array(space.encode(front[int(rng.integers(len(front)))]))
         moved = rng.random(len(vector)) < 1 / len(vector)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Sampler as Order
+from torch.utils.data import Sampler as TorchSampler
 from transformers import Trainer, TrainerCallback
 
 from hwnas.errors import HwnasError
@@ -30,7 +30,7 @@ RISE = 4
 """Power of the progress by which the whole network's loss comes to weigh what it does in the last step."""
 
 
-class LengthGroupedSampler(Order[int]):
+class LengthGroupedSampler(TorchSampler[int]):
     """Shuffled batches of similar lengths, so that little is padded; the order depends on seed and epoch alone.
 
     Args:
@@ -135,7 +135,7 @@ class SuperNetTrainer(Trainer):
         self._kept = [part for part in (movement, self.front) if part is not None]
         self._micro_step = (-1, 0)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Order[int]:
+    def _get_train_sampler(self, train_dataset: Any = None) -> TorchSampler[int]:
         return group_by_length(self, self.train_lengths)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
