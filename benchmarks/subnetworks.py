@@ -5,7 +5,8 @@
 
 - forward: half width (half the heads, half the units, every layer) and half depth (the first half of the layers).
   The goal is a view's time within 15% of its share of FLOPs.
-- evaluation: the same 200 random sub-networks of SMALL on a fixed set of examples, as views and under the mask.
+- evaluation: the same 200 random sub-networks of SMALL on the same validation examples of a task, as views and under
+  the mask. Batches are sorted by length, as searches have them; the share of FLOPs is that of the batch in the middle.
 - step: a training step of `full` against one of `standard`, k = 2, new random sub-networks in every step. The goal is
   1.1 times the FLOPs of its passes.
 - memory: peak memory of such a step, in processes of their own. The goal is 1.15 times that of `standard`.
@@ -41,7 +42,9 @@ from hwnas.slicing.extract import extract
 from hwnas.slicing.mask import masked
 from hwnas.slicing.supernet import view
 from hwnas.spaces import Architecture, get_space
+from hwnas.tasks import TaskData, batches, drawn, encode, load_task
 from hwnas.training.evaluate import predict
+from hwnas.training.pretrained import load_pretrained
 
 PARTS = ("forward", "evaluation", "step", "memory")
 FORWARD_GOAL = 1.15
@@ -90,17 +93,21 @@ def forward_rows(load: Load, rounds: int) -> list[Row]:
     return rows
 
 
-def evaluation_rows(load: Load, networks: int, examples: int) -> list[Row]:
-    """Sub-networks a second, as searches evaluate them; predictions of both ways are compared, too."""
+def evaluation_rows(load: Load, networks: int, task: TaskData, examples: int) -> list[Row]:
+    """Sub-networks a second, as searches evaluate them; predictions of both ways are compared, too.
+
+    No more than `examples` of the task's validation examples are taken; 0 takes all.
+    """
     model = load.model()
-    flops = Flops(model, load.inputs())
+    _, tokenizer = load_pretrained(None, num_labels=2, regression=False)
+    chosen = drawn(task.validation, examples, np.random.default_rng(0))
+    encoded = encode(chosen, tokenizer, load.length, regression=task.is_regression)
+    data = list(batches(encoded, tokenizer, load.batch))
+    for batch in data:  # the network has two labels, which may be none of the task's; logits alone are compared
+        batch["labels"] = torch.zeros_like(batch["labels"])
+    middle = {name: value.to(load.device) for name, value in data[len(data) // 2].items() if name != "labels"}
+    flops = Flops(model, middle)
     model = model.to(DTYPES[load.dtype])
-    tokens = load.inputs(examples)
-    tokens["labels"] = torch.zeros(examples, dtype=torch.int64)
-    data = [
-        {name: value[start : start + load.batch] for name, value in tokens.items()}
-        for start in range(0, examples, load.batch)
-    ]
     space, rng = get_space("small", get_family(model.config).dimensions(model.config)), np.random.default_rng(0)
     archs = [space.sample(rng) for _ in range(networks)]
 
@@ -127,7 +134,7 @@ def evaluation_rows(load: Load, networks: int, examples: int) -> list[Row]:
     for name, values in seconds.items():
         low, median, high = (float(value) for value in np.quantile(values, [0.2, 0.5, 0.8]))
         row = {
-            "case": f"evaluation of {networks} sub-networks on {examples} examples",
+            "case": f"evaluation of {networks} sub-networks on {len(chosen)} validation examples of {task.name}",
             "way": name,
             "seconds": median,
             "p20": low,
@@ -172,7 +179,9 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=64, help="tokens of an example")
     parser.add_argument("--rounds", type=int, default=40, help="of forward passes; of steps half as many, or 10")
     parser.add_argument("--networks", type=int, default=200, help="sub-networks that are evaluated")
-    parser.add_argument("--examples", type=int, default=64, help="examples that they are evaluated on")
+    parser.add_argument("--task", default="sst2", help="whose validation examples they are evaluated on")
+    parser.add_argument("--examples", type=int, default=512, help="how many examples; 0 takes all")
+    parser.add_argument("--data-dir", type=Path, help="folder with one sub-folder a task (default: $HWNAS_DATA)")
     parser.add_argument("--k", type=int, default=2, help="random sub-networks in a step")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--smoke", action="store_true", help="a small batch and few rounds: does everything run?")
@@ -180,11 +189,14 @@ def main() -> None:
     quiet()
     if options.smoke:
         options.batch, options.length, options.rounds, options.networks, options.examples = 4, 16, 3, 5, 8
+        options.task = "docstrings"  # which needs no data
     load = Load(**{field.name: getattr(options, field.name) for field in fields(Load)})
     steps = 3 if options.smoke else max(10, options.rounds // 2)
     parts: dict[str, Callable[[], list[Row]]] = {
         "forward": lambda: forward_rows(load, options.rounds),
-        "evaluation": lambda: evaluation_rows(load, options.networks, options.examples),
+        "evaluation": lambda: evaluation_rows(
+            load, options.networks, load_task(options.task, data_dir=options.data_dir), options.examples
+        ),
         "step": lambda: step_rows(load, steps, options.k),
         "memory": lambda: memory_rows(load, 2 if options.smoke else 5, options.k),
     }
