@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 _PANEL = "Profile"
 
+NumLabels = Annotated[
+    int | None,
+    typer.Option(
+        "--num-labels",
+        help="Labels of the network, instead of those of --task: for data of your own before a run has begun. 1 for a "
+        "regression.",
+        min=1,
+        show_default=False,
+        rich_help_panel="Model and task",
+    ),
+]
 Steps = Annotated[
     int,
     typer.Option(
@@ -61,6 +72,7 @@ def profile(
     model: options.Model = None,
     task: options.Task = "docstrings",
     data_dir: options.DataDir = None,
+    num_labels: NumLabels = None,
     target: options.TargetName = "cpu",
     runtime: options.Runtime = "onnxruntime",
     precision: options.Precision = "fp32",
@@ -88,7 +100,7 @@ def profile(
 
     Every row goes into the latency table as it is measured: what is there is not measured again, unless the device was
     disturbed, and after a crash the same command goes on. With a run folder the run's model is profiled, else --model
-    with the labels of --task.
+    with --num-labels or the labels of --task.
 
     With --estimate the device need not be here: a roofline from the target's datasheet, scaled by what is known of
     other devices, with its uncertainty. An estimate is never stored and never becomes a measurement.
@@ -102,8 +114,14 @@ def profile(
         get_target(target)
     setting = None if estimate else device_setting(target, runtime, precision, batch, seq_len, threads, rounds)
     quiet()
+    if num_labels is not None and run is None:
+        from hwnas.training.pretrained import EMBEDDED
+
+        model = model or EMBEDDED
     folder = run_to_read(run, model, task)
-    config = config_of(folder, required=run is not None, model=model, task=task, data_dir=data_dir)
+    config = config_of(
+        folder, required=run is not None, model=model, task=task, data_dir=data_dir, num_labels=num_labels
+    )
     if setting is None:
         _estimate(config, target, precision, batch, seq_len, table, as_json)
         return

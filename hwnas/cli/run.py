@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hwnas.cli import options
+from hwnas.cli import search_options as own
 from hwnas.cli.console import out, print_json
 from hwnas.cli.prepare import absolute, device_setting, front_of, print_training, quiet, run_folder, run_spec
 from hwnas.cli.profile import observer, print_profile
 from hwnas.cli.progress import reporter
-from hwnas.cli.space_choice import with_space
+from hwnas.cli.space_choice import needs_law, with_law, with_space
 from hwnas.errors import UsageError
 
 
@@ -74,6 +75,7 @@ def run(
     evaluations: options.Evaluations = 100,
     examples: options.Examples = 512,
     max_members: options.MaxMembers = 10,
+    measure_during: own.MeasureDuring = None,
     build_target: Annotated[
         str, typer.Option("--build-target", help="Device to build engines for.", rich_help_panel="Build")
     ] = "a10g",
@@ -103,7 +105,7 @@ def run(
     from hwnas.compile.engine import plan_build
     from hwnas.latency.table import LatencyTable, default_table_path
     from hwnas.pipeline.build import build_run
-    from hwnas.pipeline.profile import draw_profile, profile_run, spaces_of
+    from hwnas.pipeline.profile import config_of_spec, draw_profile, profile_run, spaces_of
     from hwnas.pipeline.search import SearchOptions, check_searcher, search_name, search_run
     from hwnas.pipeline.train import train_run
     from hwnas.search.objectives import needs_profile
@@ -147,20 +149,28 @@ def run(
     )  # fmt: skip
     choice = SearchOptions(
         objective=objective, searcher=searcher, evaluations=evaluations, examples=examples, max_members=max_members,
-        seed=seed, remeasure=remeasure,
+        measure_during=measure_during, seed=seed, remeasure=remeasure,
     )  # fmt: skip
     check_searcher(spec, choice)
     folder = run_folder(run, spec.data.task)
     with LatencyTable(table or default_table_path()) as rows:
+
+        def profile(config: Any) -> Any:
+            with reporter() as report:
+                return profile_run(
+                    config, setting, rows, seed=seed, max_networks=networks, holdout=holdout,
+                    spaces=spaces_of(folder, spec.space), observer=observer(report), remeasure=remeasure,
+                )  # fmt: skip
+
+        if needs_law(spec, folder):
+            profile(config_of_spec(spec))
+        spec = with_law(spec, folder, lambda: setting, table)
         with reporter() as report:
             supernet = train_run(folder, spec, progress=report)
         if not as_json:
             print_training(supernet, folder)
+        profiled = profile(supernet.model.config)
         with reporter() as report:
-            profiled = profile_run(
-                supernet.model.config, setting, rows, seed=seed, max_networks=networks, holdout=holdout,
-                spaces=spaces_of(folder), observer=observer(report), remeasure=remeasure,
-            )  # fmt: skip
             drawn = draw_profile(supernet.model.config, setting, rows, profiled, folder.profile_picture(setting))
         if not as_json:
             print_profile(profiled)

@@ -82,7 +82,7 @@ MeasureDuring = Annotated[
     option(
         "--measure-during",
         help="Measure at most so many networks during the search: those whose predicted interval leaves open whether "
-        "they are on the front. [default: 4 where the device is in this machine, else 0]",
+        "they are on the front. [default: 4 where the device is in this machine and the latency an objective, else 0]",
         panel=_SEARCH,
         min=0,
         show_default=False,

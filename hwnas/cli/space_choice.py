@@ -9,8 +9,11 @@ from hwnas.cli.prepare import device_setting
 from hwnas.errors import TableError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hwnas.latency.predictor import Predictor
     from hwnas.latency.records import Setting
+    from hwnas.pipeline.folder import RunFolder
     from hwnas.pipeline.spec import RunSpec
 
 MEASURED = "measured"
@@ -32,21 +35,15 @@ def with_space(
     rounds: int,
     table: str | None,
 ) -> RunSpec:
-    """A spec with the space, and the law of the front, that a command's options describe.
+    """A spec with the space that a command's options describe.
 
     Args:
         spec: What the run is otherwise.
         space, align, bounds: The options; None of the first and the last are their defaults.
         target, runtime, precision, batch, seq_len, threads, rounds, table: The device, for `--align target` and
-            `measured`, and for `--front current`.
+            `measured`.
     """
     from dataclasses import replace
-
-    from hwnas.training.moving_front import CURRENT
-
-    if spec.train.front == CURRENT:
-        device = device_setting(target, runtime, precision, batch, seq_len, threads, rounds)
-        spec = replace(spec, front_law=_law(spec, device, table))
 
     from hwnas.pipeline.space import read_bounds
     from hwnas.pipeline.spec import BOUNDED_IN
@@ -69,14 +66,50 @@ def with_space(
     return replace(spec, align=steps_of(align, target, precision, config, setting, table))
 
 
+def needs_law(spec: RunSpec, folder: RunFolder) -> bool:
+    """Whether a run is to begin that draws near its own front, so that the latencies of sub-networks must be known."""
+    from hwnas.training.moving_front import CURRENT
+
+    return spec.train.front == CURRENT and not folder.exists()
+
+
+def with_law(spec: RunSpec, folder: RunFolder, setting: Callable[[], Setting], table: str | None) -> RunSpec:
+    """A spec with the law of the front that `--front current` draws near to: the run's own if it has begun.
+
+    Args:
+        spec: What the run is otherwise.
+        folder: The run.
+        setting: Gives the device; called where there is such a front.
+        table: Name of the latency table, None for the default.
+
+    Raises:
+        UsageError: The run is to begin, and the table has no profile of its network.
+    """
+    from dataclasses import replace
+
+    from hwnas.training.moving_front import CURRENT
+
+    if spec.train.front != CURRENT:
+        return spec
+    law, device = folder.spec().front_law if folder.exists() else None, setting()
+    if needs_law(spec, folder):
+        law = _law(spec, device, table)
+    return replace(spec, front_law=law, front_device=device.device())
+
+
 def _law(spec: RunSpec, setting: Setting, table: str | None) -> dict[str, float]:
     """The law of the latency of a run's sub-networks; UsageError if there is no profile."""
     from hwnas.pipeline.profile import config_of_spec
 
+    config = config_of_spec(spec)
     try:
-        law = predictor_of(config_of_spec(spec), setting, table).latency
+        law = predictor_of(config, setting, table).latency
     except TableError as error:
-        raise UsageError(f"--front current draws near a front of latencies: {error}") from error
+        model = "" if spec.model is None else f" --model {spec.model}"
+        raise UsageError(
+            f"--front current draws near a front of latencies: {str(error).split('; run `')[0]}; run "
+            f"`{setting.command()}{model} --num-labels {config.num_labels}` first."
+        ) from error
     return {name: float(value) for name, value in law.to_json()["coefficients"].items()}
 
 

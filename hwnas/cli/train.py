@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 from hwnas.cli import options
 from hwnas.cli.console import print_json
-from hwnas.cli.prepare import absolute, front_of, print_training, quiet, run_folder, run_spec
+from hwnas.cli.prepare import absolute, device_setting, front_of, print_training, quiet, run_folder, run_spec
 from hwnas.cli.progress import Report, reporter
-from hwnas.cli.space_choice import with_space
+from hwnas.cli.space_choice import with_law, with_space
 from hwnas.errors import HwnasError
 
 
@@ -103,6 +103,9 @@ def train(
                 seq_len=seq_len, threads=threads, rounds=rounds, table=table,
             )  # fmt: skip
             folder = run_folder(run, spec.data.task)
+            spec = with_law(
+                spec, folder, lambda: device_setting(target, runtime, precision, batch, seq_len, threads, rounds), table
+            )
         shown: AbstractContextManager[Report | None] = reporter() if is_first() else nullcontext()
         with shown as report:
             supernet = train_run(folder, spec, progress=report)

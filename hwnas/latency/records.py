@@ -71,10 +71,13 @@ class Setting:
     def command(self) -> str:
         """The command line that measures in this setting."""
         found = re.search(r" rounds=(\d+)", self.protocol)
+        return f"hwnas profile {self.device()}{f' --rounds {found[1]}' if found else ''}"
+
+    def device(self) -> str:
+        """The options that name the device, and how networks run on it, without versions and protocol."""
         return (
-            f"hwnas profile --target {self.target} --runtime {self.runtime} --precision {self.precision} "
+            f"--target {self.target} --runtime {self.runtime} --precision {self.precision} "
             f"--batch {self.batch} --seq-len {self.sequence_length} --threads {self.threads}"
-            f"{f' --rounds {found[1]}' if found else ''}"
         )
 
 

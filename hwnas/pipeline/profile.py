@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hwnas.errors import RunFolderError
+from hwnas.errors import RunFolderError, UsageError
 from hwnas.latency.events import Observer, Reporter
 from hwnas.latency.findings import ProfileReport
 from hwnas.latency.keys import network_shape
@@ -18,18 +18,34 @@ from hwnas.tasks import TaskData
 from hwnas.training.pretrained import load_config
 
 
-def config_of(folder: RunFolder, *, required: bool, model: str | None, task: str, data_dir: Path | None) -> Any:
+def config_of(
+    folder: RunFolder,
+    *,
+    required: bool,
+    model: str | None,
+    task: str,
+    data_dir: Path | None,
+    num_labels: int | None = None,
+) -> Any:
     """The Hugging Face configuration of the super-network to profile, with its number of labels.
 
     Args:
         folder: A run; its model and task count if it has begun and was asked for, or no model is named.
         required: Whether the folder was asked for: then it must be there.
         model, task, data_dir: What to profile without a run.
+        num_labels: How many labels, instead of those of the task; then there is no run.
 
     Raises:
         RunFolderError: The run was asked for and is not there.
+        UsageError: The number of labels of a run that was asked for.
         ModelError, DataError: The model or the task cannot be loaded.
     """
+    if num_labels is not None:
+        if required:
+            raise UsageError("--num-labels: a run has the labels of its data; leave it out, or the run.")
+        config = load_config(model)
+        config.num_labels = num_labels
+        return config
     if required or (folder.exists() and model is None):
         return config_of_spec(folder.spec())
     data = DataSpec(task=task, data_dir=None if data_dir is None else str(data_dir))
@@ -41,9 +57,14 @@ def config_of_spec(spec: RunSpec) -> Any:
     return labelled(load_config(spec.model), spec.data.load(spec.seed))
 
 
-def spaces_of(folder: RunFolder) -> tuple[str, ...]:
-    """Names of the spaces that a profile for a run should cover: SMALL, LAYER, and the run's own."""
-    own = (folder.spec().space,) if folder.exists() else ()
+def spaces_of(folder: RunFolder, space: str = "small") -> tuple[str, ...]:
+    """Names of the spaces that a profile for a run should cover: SMALL, LAYER, and the run's own.
+
+    Args:
+        folder: The run.
+        space: That of a run that has not begun.
+    """
+    own = (folder.spec().space if folder.exists() else space,)
     return tuple(dict.fromkeys(("small", "layer", *own)))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import UsageError
+from hwnas.latency.columns import Shape
 from hwnas.latency.events import Reporter
 from hwnas.latency.job import Wanted
 from hwnas.latency.keys import network_key
@@ -73,7 +74,7 @@ class Refinement:
         say: Progress.
         seed: Seed of the order of measurements.
         remeasure: Measure rows with doubts once more; see `measure`.
-        spent: How many have been measured.
+        spent: How many have been measured, or could not be.
 
     Raises:
         UsageError: No device is here, or the latency is not among the costs.
@@ -89,6 +90,12 @@ class Refinement:
     remeasure: bool = True
     spent: int = 0
     _rows: dict[tuple[int, str], dict[str, Measured]] = field(default_factory=dict)
+    _tried: set[tuple[int, str, Shape]] = field(default_factory=set)
+
+    @property
+    def measured(self) -> int:
+        """How many networks have a row of this search; those that could not be measured have none."""
+        return sum(map(len, self._rows.values()))
 
     def __post_init__(self) -> None:
         if self.most and not any(is_measurable(device) for device in self.devices):
@@ -108,6 +115,7 @@ class Refinement:
             return
         chosen = self._choose(found, count)
         self.spent += len(chosen)
+        self._tried |= {(number, precision, arch.shape) for number, precision, arch in chosen}
         groups: dict[tuple[int, str], list[Architecture]] = {}
         for number, precision, arch in chosen:
             groups.setdefault((number, precision), []).append(arch)
@@ -149,10 +157,11 @@ class Refinement:
                     at_limit = np.array([cut(limit.most, low, high) for low, high in ends])
                     share = np.maximum(share, at_limit * _on_front(errors, values))
             for index, (precision, arch, _) in enumerate(points):
-                if share[index] > 0 and not device.is_known(arch, precision):
+                tried = (number, precision, arch.shape) in self._tried  # what failed once is not tried again
+                if share[index] > 0 and not tried and not device.is_known(arch, precision):
                     width = float((highs[index] - lows[index]) / values[index])
                     ranked.append((-float(share[index]), -width, len(ranked), number, precision, arch))
-        chosen: dict[tuple[int, str, tuple[tuple[int, int], ...]], tuple[int, str, Architecture]] = {}
+        chosen: dict[tuple[int, str, Shape], tuple[int, str, Architecture]] = {}
         for _, _, _, number, precision, arch in sorted(ranked, key=lambda entry: entry[:3]):
             if len(chosen) < count:
                 chosen.setdefault((number, precision, arch.shape), (number, precision, arch))

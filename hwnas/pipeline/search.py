@@ -104,7 +104,8 @@ def search_devices(
     """Search a run's super-network once for several devices, and write front and pictures of each.
 
     The error of an architecture is found once, whatever it is judged for. Members are measured on the devices that are
-    here. A search that was killed goes on where it was and ends with the same fronts.
+    here. A search that was killed goes on where it was and ends with the same fronts, but for rows with doubts that
+    were measured during it: with `options.remeasure` they are measured once more, and may say something else then.
 
     Args:
         folder: The run.
@@ -182,7 +183,7 @@ def search_devices(
     if isinstance(searcher, Steered) and searcher.skipped:
         shared["not_evaluated"] = searcher.skipped
     if refinement.most:
-        shared["measured_during"] = refinement.spent
+        shared["measured_during"] = refinement.measured
     if labels:
         shared["targets"] = [{"device": label, "search": name} for label, name in zip(labels, searches, strict=True)]
     seconds = partial(cache.seconds, VALIDATION)

@@ -89,6 +89,7 @@ class RunSpec:
             bounds counts, and the steps are its own. None: the whole space.
         front_law: The law of the latency, in seconds, by which `train.front` `current` is a front: coefficients by
             column, as of `hwnas.latency.columns.law_of`. It is that of the table when the run began.
+        front_device: The device of that law, as the options of `hwnas profile` name it.
 
     Raises:
         UsageError: Bounds with another space or with steps of their own.
@@ -103,6 +104,7 @@ class RunSpec:
     align: tuple[int, int] = (1, 1)
     bounds: dict[str, Any] | None = None
     front_law: dict[str, float] | None = None
+    front_device: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", _from_anywhere(self.model))
@@ -154,7 +156,8 @@ def _from_anywhere(source: str | None) -> str | None:
 
 def first_difference(old: RunSpec, new: RunSpec) -> tuple[str, Any, Any] | None:
     """The first option in which two specs differ: its name and both values."""
-    pairs: Sequence[tuple[Any, Any]] = ((old, new), (old.data, new.data), (old.train, new.train))
+    trained = (_in_full(old.train), _in_full(new.train))
+    pairs: Sequence[tuple[Any, Any]] = ((old, new), (old.data, new.data), trained)
     for mine, yours in pairs:
         for entry in fields(mine):
             if entry.name in ("data", "train", "front_law"):
@@ -163,6 +166,11 @@ def first_difference(old: RunSpec, new: RunSpec) -> tuple[str, Any, Any] | None:
             if a != b:
                 return entry.name.replace("_", "-"), _said(entry.name, a), _said(entry.name, b)
     return None
+
+
+def _in_full(train: TrainOptions) -> TrainOptions:
+    """The options with defaults that depend on others filled in: those of an earlier version may have been others."""
+    return replace(train, whole_weight=train.whole, hidden_weight=train.hidden)
 
 
 def _said(name: str, value: Any) -> Any:

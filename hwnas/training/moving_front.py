@@ -44,7 +44,7 @@ class MovingFront:
         self._cost, self._end = cost, space.smallest()
         size = space.dimensions
         self._sizes = np.array([size.heads] * size.layers + [size.units] * size.layers, dtype=np.float64)
-        self._seen: deque[tuple[Architecture, float]] = deque(maxlen=WINDOW)
+        self._seen: deque[tuple[Architecture, float, float]] = deque(maxlen=WINDOW)  # with its cost
         self._members: list[Architecture] | None = None
 
     def tell(self, arch: Architecture, excess: float) -> None:
@@ -55,7 +55,7 @@ class MovingFront:
             excess: Its task loss minus that of the whole network on the same batch.
         """
         if arch != self._end:
-            self._seen.append((arch, excess))
+            self._seen.append((arch, excess, self._cost(arch)))
             self._members = None
 
     def members(self) -> list[Architecture]:
@@ -68,7 +68,7 @@ class MovingFront:
 
     def save(self, folder: Path) -> None:
         """Write what is remembered into a checkpoint."""
-        lines = [{"architecture": arch.to_json(), "excess": excess} for arch, excess in self._seen]
+        lines = [{"architecture": arch.to_json(), "excess": excess} for arch, excess, _ in self._seen]
         (folder / _FILE).write_text(json.dumps(lines), encoding="utf-8")
 
     def load(self, folder: Path) -> None:
@@ -78,15 +78,16 @@ class MovingFront:
         lines = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         self._members = None
         self._seen.clear()
-        self._seen.extend((Architecture.from_json(line["architecture"]), float(line["excess"])) for line in lines)
+        for line in lines:
+            self.tell(Architecture.from_json(line["architecture"]), float(line["excess"]))
 
     def _find(self) -> list[Architecture]:
-        archs = [arch for arch, _ in self._seen]
+        archs = [arch for arch, _, _ in self._seen]
         losses = smoothed(
             np.array([(*arch.head_counts, *arch.unit_counts) for arch in archs]) / self._sizes,
-            np.array([excess for _, excess in self._seen]),
+            np.array([excess for _, excess, _ in self._seen]),
         )
-        costs = np.array([self._cost(arch) for arch in archs])
+        costs = np.array([cost for _, _, cost in self._seen])
         found, best = [], np.inf
         for index in np.lexsort((losses, costs)):
             if losses[index] < best:

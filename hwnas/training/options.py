@@ -159,6 +159,8 @@ class TrainOptions:
             )
         if self.budget is not None and not mixed:
             raise UsageError(f"--budget needs a strategy of {', '.join(BUDGETED)} and --k above 0.")
+        if self.whole_weight not in (None, 1) and not mixed:
+            raise UsageError(f"--whole-weight needs a strategy of {', '.join(BUDGETED)} and --k above 0.")
         if self.logging_dir is not None and "tensorboard" not in self.integrations:
             raise UsageError("--logging-dir needs --report-to tensorboard.")
         learns = get_strategy(self.strategy).distil or self.teacher is not None

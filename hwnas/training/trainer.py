@@ -142,7 +142,7 @@ class SuperNetTrainer(Trainer):
         """One forward and backward pass for every sub-network of the step; gradients add up.
 
         Returns:
-            The summed loss, detached, for the log.
+            The loss summed over the step's sub-networks, each with the weight 1, detached, for the log.
 
         Raises:
             HwnasError: The loss is not finite. Nothing has been changed by this step.
@@ -159,12 +159,13 @@ class SuperNetTrainer(Trainer):
         with self.accelerator.autocast():
             teacher = self.distiller.ask_teacher(inputs)
         with shared_passes(net, inputs) if len(archs) > 1 else nullcontext(inputs) as shared:
-            for arch in archs:
+            for place, arch in enumerate(archs):
+                is_whole = place == 0 and arch == weighed  # a random draw may be the whole network once more
                 with view(net, arch), self.compute_loss_context_manager(), self.distiller.watch(net) as seen:
                     seen.logits = net(**shared).logits.float()
                 loss = task_loss(seen.logits, labels, regression=self.regression)
                 if self.front is not None and weighed is not None:
-                    if arch == weighed:
+                    if is_whole:
                         reference = self._of_all(loss.detach())
                     else:
                         self.front.tell(arch, self._of_all(loss.detach()) - reference)
@@ -173,10 +174,9 @@ class SuperNetTrainer(Trainer):
                 elif self.strategy.distil:
                     learnt = trust_in(loss.detach(), labels=seen.logits.shape[1], regression=self.regression)
                     teacher = seen.detached(learnt)
-                if arch == weighed:
-                    loss = (1 + (self.whole_weight - 1) * self._progress() ** RISE) * loss
                 loss = loss / self.current_gradient_accumulation_steps
-                self.accelerator.backward(loss)
+                weight = 1 + (self.whole_weight - 1) * self._progress() ** RISE if is_whole else 1.0
+                self.accelerator.backward(weight * loss)
                 total += loss.detach()
         value = self._of_all(total)
         if not math.isfinite(value):

@@ -140,21 +140,30 @@ def test_the_stations_again_do_nothing_twice(walked: Path, training: list[str], 
 
 
 def test_draws_near_the_training_s_own_front_of_the_latencies_in_the_table(
-    walked: Path, training: list[str], tmp_path: Path, call: Callable[..., Any]
+    training: list[str], tmp_path: Path, call: Callable[..., Any]
 ) -> None:
-    run = tmp_path / "near"
+    run, table = tmp_path / "near", tmp_path / "t.sqlite"
     own = ["--front", "current", "--front-share", "0.5", *OPTIONS[:4]]
     code, _, err = call("train", run, *training, *STEPS, *own, "--table", tmp_path / "empty.sqlite")
     assert (code, err.count("\n")) == (2, 1), err
     assert "--front current draws near a front of latencies: " in err
     assert "`hwnas profile" in err
+    assert "--num-labels 2` first" in err
     assert not run.exists()
-    code, out, err = call("train", run, *training, *STEPS, *own, "--table", walked / "t.sqlite", "--json")
-    assert code == 0, err
+    # `hwnas run` profiles before it trains then.
+    walk = [*HWNAS, "run", str(run), *training, *STEPS, *own[:4], *OPTIONS, "--table", str(table), *SEARCH]
+    kill_when(walk, (run / "run.json").is_file)
+    assert table_rows(table) == 11
     spec = json.loads((run / "run.json").read_text())["spec"]
     assert spec["front_law"]["constant"] > 0
-    code, out, err = call("train", run, *training, *STEPS, *own, "--table", walked / "t.sqlite", "--json")
-    assert json.loads(out)["reused"]
+    # The run keeps its law: the table is not asked again. Another device's would be another run.
+    code, out, err = call("train", run, *training, *STEPS, *own, "--table", tmp_path / "empty.sqlite", "--json")
+    assert code == 0, err
+    assert json.loads(out)["steps"] == 80
+    code, _, err = call("train", run, *training, *STEPS, *own, "--seq-len", "32", "--table", table)
+    assert code == 2
+    assert "is a run with front-device '--target cpu " in err
+    assert "--seq-len 16 --threads 1', not '" in err
 
 
 @pytest.mark.parametrize("objective", ["parameters", "memory"])

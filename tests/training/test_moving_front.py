@@ -119,7 +119,7 @@ def test_the_price_is_the_law_that_is_given_or_the_share_of_multiplications(
         for _ in range(40):
             draws.front.tell(space.sample(rng), 0.5)
         (member,) = draws.front.members()
-        seen = [arch for arch, _ in draws.front._seen]
+        seen = [arch for arch, _, _ in draws.front._seen]
         assert member == min(seen, key=price or linear_cost(model))
 
 
