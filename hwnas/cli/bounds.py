@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hwnas.latency.predictor import Predictor
     from hwnas.pipeline.folder import RunFolder
     from hwnas.pipeline.space import Budgets
+    from hwnas.pipeline.spec import RunSpec
 
 _PANEL = "Bounds"
 BOUNDS_FILE = "bounds.json"
@@ -106,13 +107,14 @@ def find(
     from hwnas.models import get_family
     from hwnas.pipeline.space import COSTS, bounds_from, scored_model, training_scores
     from hwnas.pipeline.spec import DataSpec, RunSpec
+    from hwnas.pipeline.train import load_data
 
     if folder.exists():
         spec = folder.spec()
     else:
         data = DataSpec(task=task, data_dir=None if data_dir is None else str(data_dir))
         spec = RunSpec(model=model, data=data, seed=seed)
-    examples_of = spec.data.load(spec.seed)
+    examples_of = load_data(folder) if folder.exists() else spec.data.load(spec.seed)
     with reporter() as report:
         module, tokenizer, weights = scored_model(
             folder, model=spec.model, task=examples_of, seed=spec.seed, progress=report
@@ -132,6 +134,7 @@ def find(
         min_layers=min_layers,
     )
     about = {
+        "options": _options(spec),
         "task": examples_of.name,
         "weights": weights,
         "score": scores.method,
@@ -143,10 +146,19 @@ def find(
     return found, about
 
 
+def _options(spec: RunSpec) -> str:
+    """Model and data of a spec as options of `hwnas train`; columns and limits are left out."""
+    own = spec.data.train_file
+    data = f"--task {spec.data.task}" if own is None else f"--train-file {own}"
+    return data if spec.model is None else f"--model {spec.model} {data}"
+
+
 def print_bounds(found: Bounds, about: dict[str, Any], file: Path) -> None:
     """A row a budget, a row a layer, and what to do with them."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+
+    from hwnas.training.movement import MOVEMENT
 
     title = f"Bounds by {about['score']} scores of {about['training_examples']} training examples"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
@@ -158,7 +170,11 @@ def print_bounds(found: Bounds, about: dict[str, Any], file: Path) -> None:
     pairs = zip(found.space.head_bounds, found.space.unit_bounds, strict=True)
     for layer, (heads, units) in enumerate(pairs):
         out.print(f"layer {layer}: {heads[0]} to {heads[1]} heads, {units[0]} to {units[1]} units", highlight=False)
-    out.print(f"train in them: hwnas train NEW_RUN --bounds {file} --reorder {about['score']}", highlight=False)
+    # Movement scores of what has not been trained say nothing.
+    order = "first-order" if about["score"] == MOVEMENT else about["score"]
+    out.print(
+        f"train in them: hwnas train NEW_RUN {about['options']} --bounds {file} --reorder {order}", highlight=False
+    )
     out.print(
         f"the bounds say how many, not which: they come from scores of the {about['weights']} weights, but --reorder "
         "scores what NEW_RUN starts from, so its first heads and units need not be those kept here",

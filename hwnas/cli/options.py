@@ -25,7 +25,7 @@ BegunRun = Annotated[
     typer.Argument(help="Run folder. [default: the only one in runs]", show_default=False, metavar="[RUN]"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0)]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0, max=2**32 - 1)]
 
 Model = Annotated[
     str | None,

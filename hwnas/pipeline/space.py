@@ -20,6 +20,7 @@ from hwnas.pipeline.progress import Progress, silent
 from hwnas.spaces import Architecture, BoundedSpace
 from hwnas.spaces.align import ANY, Align
 from hwnas.tasks import TaskData, batches, drawn, encode
+from hwnas.training.labels import LabelScale
 
 BATCH = 16
 """Training examples that are scored at once."""
@@ -84,7 +85,7 @@ def training_scores(
     """Score heads and units on training examples; validation and test examples are not looked at.
 
     Args:
-        model: A Hugging Face sequence-classification module.
+        model: A Hugging Face sequence-classification module. That of a regression may speak of scaled labels after.
         tokenizer: Its tokenizer.
         task: The examples.
         max_length: Longest input in tokens.
@@ -100,6 +101,8 @@ def training_scores(
         raise UsageError(f"--score-examples {examples}: expected 0 (all) or more.")
     chosen = drawn(task.train, examples, np.random.default_rng((seed, 2)))
     data = encode(chosen, tokenizer, max_length, regression=task.is_regression)
+    if task.is_regression:  # by the loss that a training has
+        data = LabelScale.of(data, model).start(model, tokenizer, data)
     return score(model, batches(data, tokenizer, BATCH), method=method, regression=task.is_regression)
 
 
@@ -206,12 +209,12 @@ def read_bounds(path: Path) -> dict[str, Any]:
         found: Any = data.get("space", data)
         if found["name"] != BoundedSpace.name:
             raise ValueError(f"it holds the space {found['name']}")
-        heads, units = ([[int(low), int(high)] for low, high in found[name]] for name in ("heads", "units"))
+        heads, units = ([[_count(low), _count(high)] for low, high in found[name]] for name in ("heads", "units"))
         step_of_heads, step_of_units = found["align"]
         return {
             "name": BoundedSpace.name,
-            "min_layers": int(found["min_layers"]),
-            "align": [int(step_of_heads), int(step_of_units)],
+            "min_layers": _count(found["min_layers"]),
+            "align": [_count(step_of_heads), _count(step_of_units)],
             "heads": heads,
             "units": units,
         }
@@ -220,3 +223,10 @@ def read_bounds(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"--bounds {path} cannot be used ({reason}); expected the bounds.json that `hwnas space --budgets` writes."
         ) from error
+
+
+def _count(value: Any) -> int:
+    """A whole number of JSON; ValueError for any other."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{value} is no whole number")
+    return value

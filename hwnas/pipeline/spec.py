@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -156,21 +155,27 @@ def _from_anywhere(source: str | None) -> str | None:
 
 def first_difference(old: RunSpec, new: RunSpec) -> tuple[str, Any, Any] | None:
     """The first option in which two specs differ: its name and both values."""
-    trained = (_in_full(old.train), _in_full(new.train))
-    pairs: Sequence[tuple[Any, Any]] = ((old, new), (old.data, new.data), trained)
+    pairs = (
+        (_values(old), _values(new)),
+        (_values(old.data), _values(new.data)),
+        (_in_full(old.train), _in_full(new.train)),
+    )
     for mine, yours in pairs:
-        for entry in fields(mine):
-            if entry.name in ("data", "train", "front_law"):
+        for name, a in mine.items():
+            if name in ("data", "train", "front_law"):
                 continue  # a law that was fitted again is no other option
-            a, b = getattr(mine, entry.name), getattr(yours, entry.name)
-            if a != b:
-                return entry.name.replace("_", "-"), _said(entry.name, a), _said(entry.name, b)
+            if a != (b := yours[name]):
+                return name.replace("_", "-"), _said(name, a), _said(name, b)
     return None
 
 
-def _in_full(train: TrainOptions) -> TrainOptions:
+def _values(of: RunSpec | DataSpec | TrainOptions) -> dict[str, Any]:
+    return {entry.name: getattr(of, entry.name) for entry in fields(of)}
+
+
+def _in_full(train: TrainOptions) -> dict[str, Any]:
     """The options with defaults that depend on others filled in: those of an earlier version may have been others."""
-    return replace(train, whole_weight=train.whole, hidden_weight=train.hidden)
+    return {**_values(train), "whole_weight": train.whole, "hidden_weight": train.hidden}
 
 
 def _said(name: str, value: Any) -> Any:

@@ -68,6 +68,8 @@ def train_run(folder: RunFolder, spec: RunSpec, *, progress: Progress | None = N
         spec = folder.spec() if folder.exists() else spec  # the law that it began with
         supernet = load_supernet(folder) if folder.supernet.is_dir() else None
     if supernet is not None:
+        if is_first():  # what a kill after the last step left
+            shutil.rmtree(folder.checkpoints, ignore_errors=True)
         return supernet
     from transformers import set_seed
 

@@ -69,7 +69,8 @@ def encode(examples: Sequence[Example], tokenizer: Any, max_length: int, *, regr
     """Tokenise all examples, once.
 
     Args:
-        examples: A split of a task; all of them with a second text, or none.
+        examples: A split of a task; all of them with a second text, or none. A tokenizer that puts no token of its own
+            between two texts, such as those of most decoders, gets the second one on a new line.
         tokenizer: A Hugging Face tokenizer.
         max_length: Longest sequence in tokens, special tokens included; longer texts lose their end.
         regression: Whether the labels are values (float) rather than class indices (int).
@@ -84,12 +85,14 @@ def encode(examples: Sequence[Example], tokenizer: Any, max_length: int, *, regr
     if not 8 <= max_length <= longest:
         raise UsageError(f"maximum length {max_length}: expected 8 to {longest} tokens, what the model takes.")
     pairs = examples[0].text_pair is not None
+    specials = getattr(tokenizer, "num_special_tokens_to_add", None)
+    between = "\n" if pairs and specials is not None and specials(pair=True) <= specials(pair=False) else ""
     columns: dict[str, list[list[int]]] = {}
     for start in range(0, len(examples), _CHUNK):
         chunk = examples[start : start + _CHUNK]
         encoded = tokenizer(
             [example.text for example in chunk],
-            [example.text_pair or "" for example in chunk] if pairs else None,
+            [f"{between}{example.text_pair or ''}" for example in chunk] if pairs else None,
             truncation=True,
             max_length=max_length,
             padding=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from hwnas.errors import ModelError, UsageError
 from hwnas.models.positions import learnt_positions
 from hwnas.slicing.plan import describe
 from hwnas.spaces import Architecture
-from hwnas.training.losses import distillation_loss, hidden_loss, relation_loss
+from hwnas.training.losses import distillation_loss, hidden_loss, relation_loss, trust_in
 from hwnas.training.pretrained import lacking_weights
 
 
@@ -29,7 +30,7 @@ class Seen:
         hidden: Output (batch, tokens, width) of every layer.
         projections: Queries, keys and values, (batch, tokens, heads times their size) each, of every layer that has
             attention.
-        trust: How far its hidden states are to be learnt from, 0 to 1; see `trust_in`.
+        trust: How far its hidden states are to be learnt from, 0 to 1; see `hwnas.training.losses.trust_in`.
     """
 
     logits: torch.Tensor
@@ -56,6 +57,8 @@ class Distiller:
         hidden_weight: Weight of the hidden states' loss, where the teacher has learnt the task; see `Seen.trust`.
         attention_weight: Weight of the attention relations' loss.
         teacher: A fine-tuned model that teaches all sub-networks; None lets the first sub-network of a step teach.
+        constant: Task loss of the best constant answer; None takes that of classes alike in number, and 1 for a
+            regression.
     """
 
     def __init__(
@@ -66,8 +69,9 @@ class Distiller:
         hidden_weight: float = 0.0,
         attention_weight: float = 0.0,
         teacher: nn.Module | None = None,
+        constant: float | None = None,
     ) -> None:
-        self.temperature, self.regression = temperature, regression
+        self.temperature, self.regression, self.constant = temperature, regression, constant
         self.hidden_weight, self.attention_weight = hidden_weight, attention_weight
         self.teacher = None if teacher is None else teacher.eval().requires_grad_(False)
 
@@ -99,6 +103,11 @@ class Distiller:
             output = self.teacher(**{name: value for name, value in inputs.items() if name in known})
         seen.logits = output.logits.float()
         return seen.detached()
+
+    def teacher_from(self, seen: Seen, loss: torch.Tensor) -> Seen:
+        """What the whole network of a step teaches, from its pass and its task loss."""
+        even = 1.0 if self.regression else math.log(max(2, seen.logits.shape[1]))
+        return seen.detached(trust_in(loss.detach(), even if self.constant is None else self.constant))
 
     def loss(self, student: Seen, teacher: Seen, arch: Architecture, mask: torch.Tensor) -> torch.Tensor:
         """The distillation loss of one sub-network.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -24,12 +23,27 @@ def task_loss(logits: torch.Tensor, labels: torch.Tensor, *, regression: bool) -
     return functional.cross_entropy(logits, labels)
 
 
-def trust_in(loss: torch.Tensor, *, labels: int, regression: bool) -> torch.Tensor:
+def constant_loss(labels: np.ndarray, *, regression: bool) -> float:
+    """The least task loss of a constant answer: the entropy of the classes in nats, or the variance of the values.
+
+    Args:
+        labels: (n,), class indices or values.
+        regression: Which of the two.
+    """
+    if regression:
+        return float(np.var(labels))
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    return float(-(shares * np.log(shares)).sum())
+
+
+def trust_in(loss: torch.Tensor, constant: float) -> torch.Tensor:
     """How much of a task a teacher has learnt, by its task loss: 0 where it is no better than a constant, 1 at no loss.
 
-    A constant loses log(labels) with classes alike in number, and the variance of a regression's labels, which is 1.
+    Args:
+        loss: Of the teacher.
+        constant: Of the best constant answer, from `constant_loss`; 0 leaves nothing to learn, and nothing to trust.
     """
-    return (1.0 - loss / (1.0 if regression else math.log(labels))).clamp(0.0, 1.0)
+    return (1.0 - loss / constant).clamp(0.0, 1.0) if constant > 0 else torch.zeros_like(loss)
 
 
 def distillation_loss(

@@ -159,8 +159,12 @@ class TrainOptions:
             )
         if self.budget is not None and not mixed:
             raise UsageError(f"--budget needs a strategy of {', '.join(BUDGETED)} and --k above 0.")
-        if self.whole_weight not in (None, 1) and not mixed:
-            raise UsageError(f"--whole-weight needs a strategy of {', '.join(BUDGETED)} and --k above 0.")
+        alone = self.strategy not in BUDGETED or (self.strategy == "kd" and self.k == 0)
+        if self.whole_weight not in (None, 1) and alone:
+            raise UsageError(
+                f"--whole-weight has no effect where a step trains one network: use {', '.join(BUDGETED)}, kd with --k "
+                "above 0."
+            )
         if self.logging_dir is not None and "tensorboard" not in self.integrations:
             raise UsageError("--logging-dir needs --report-to tensorboard.")
         learns = get_strategy(self.strategy).distil or self.teacher is not None

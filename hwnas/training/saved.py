@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hwnas.training.seal import SEAL, check_seal, seal
+from hwnas.training.seal import SEAL, check_seal, disk_errors, seal
 
 _RECORD = "training.json"
 
@@ -41,8 +41,9 @@ def store_trained(place: Path, model: Any, tokenizer: Any, record: Mapping[str, 
     temporary = place.with_name(f".{place.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
+    with disk_errors():
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
     with (temporary / _RECORD).open("w", encoding="utf-8") as file:
         file.write(json.dumps(record, indent=1) + "\n")
         file.flush()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hwnas.errors import CheckpointError
@@ -11,6 +14,19 @@ from hwnas.provenance import hash_file
 
 SEAL = "hwnas.json"
 """File of hashes that is written last into a checkpoint; a folder without it was cut short."""
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """What cannot be written becomes an OSError; safetensors and PyTorch have other errors for a disk that is full."""
+    try:
+        yield
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        of_torch = isinstance(error, RuntimeError) and ("PytorchStreamWriter" in reason or "inline_container" in reason)
+        if of_torch or type(error).__name__ == "SafetensorError":
+            raise OSError(errno.EIO, reason) from error
+        raise
 
 
 def seal(folder: Path) -> None:

@@ -11,6 +11,7 @@ from hwnas.errors import CheckpointError, UnknownNameError, UsageError
 from hwnas.spaces import Architecture, Space
 from hwnas.tasks import EncodedDataset, collator
 from hwnas.training.labels import LabelScale
+from hwnas.training.losses import constant_loss
 from hwnas.training.options import SCHEDULES, TrainOptions
 from hwnas.training.order import put_in_order
 from hwnas.training.pretrained import model_source
@@ -190,6 +191,7 @@ def train_supernet(
             hidden_weight=options.hidden,
             attention_weight=options.attention_weight,
             teacher=teacher,
+            constant=constant_loss(dataset.labels, regression=regression),
         ),
         model=model,
         args=arguments,
@@ -199,7 +201,10 @@ def train_supernet(
     )
     _quiet(trainer)
     try:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        if resume is not None and int(resume.name.rpartition("-")[2]) >= total:
+            trainer._load_from_checkpoint(str(resume))  # `train` makes one step before it sees that none is left
+        else:
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except (ValueError, RuntimeError, OSError, EOFError) as error:
         # What fails once steps are made, or for want of memory, is no fault of the checkpoint.
         if resume is not None and not begun and not isinstance(error, torch.OutOfMemoryError):
@@ -271,7 +276,7 @@ def training_arguments(
         "gradient_accumulation_steps": options.accumulate,
         "learning_rate": peak_learning_rate(options, config, total, pairs=pairs),
         "weight_decay": options.weight_decay,
-        "warmup_steps": math.ceil(0.06 * total),
+        "warmup_steps": math.ceil(0.06 * total) if total > 1 else 0,
         "lr_scheduler_type": SCHEDULES[options.schedule],
         "save_strategy": "no",
         "logging_strategy": "no",

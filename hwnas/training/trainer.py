@@ -18,12 +18,12 @@ from hwnas.errors import HwnasError
 from hwnas.slicing.supernet import view
 from hwnas.spaces import Architecture
 from hwnas.training.distil import Distiller
-from hwnas.training.losses import task_loss, trust_in
+from hwnas.training.losses import task_loss
 from hwnas.training.movement import Movement
 from hwnas.training.passes import shared_passes
 from hwnas.training.processes import everywhere
 from hwnas.training.sampling import Sampler
-from hwnas.training.seal import seal
+from hwnas.training.seal import disk_errors, seal
 from hwnas.training.strategy import Draws, Strategy
 
 RISE = 4
@@ -172,8 +172,7 @@ class SuperNetTrainer(Trainer):
                 if teacher is not None:
                     loss = loss + self.distiller.loss(seen, teacher, arch, mask)
                 elif self.strategy.distil:
-                    learnt = trust_in(loss.detach(), labels=seen.logits.shape[1], regression=self.regression)
-                    teacher = seen.detached(learnt)
+                    teacher = self.distiller.teacher_from(seen, loss)
                 loss = loss / self.current_gradient_accumulation_steps
                 weight = 1 + (self.whole_weight - 1) * self._progress() ** RISE if is_whole else 1.0
                 self.accelerator.backward(weight * loss)
@@ -238,12 +237,14 @@ class SuperNetTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.check_weights()
-        super()._save_checkpoint(model, trial)
+        with disk_errors():
+            super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # every process writes its own random state
         if self.args.should_save:
             folder = Path(self.args.output_dir or ".") / f"checkpoint-{self.state.global_step}"
-            for part in self._kept:
-                part.save(folder)
+            with disk_errors():
+                for part in self._kept:
+                    part.save(folder)
             seal(folder)
         self.accelerator.wait_for_everyone()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -165,6 +166,7 @@ def test_budgets_of_latency_are_predicted_and_in_milliseconds() -> None:
         (["--space", "layer", "--bounds", "{bounds}"], "--space layer with --bounds: they are bounds of medium"),
         (["--align", "2,8", "--bounds", "{bounds}"], "leave --align out"),
         (["--bounds", "{folder}/nowhere.json"], "(No such file or directory); expected the bounds.json"),
+        (["--bounds", "{endless}"], "inf is no whole number"),
         (["--bounds", "{other}"], "bounds of heads for 6 layers, but the model has 3"),
         (["--bounds", "{small}"], "it holds the space small"),
         (["--align", "fast"], "expected none, target, measured, or two numbers"),
@@ -174,8 +176,9 @@ def test_budgets_of_latency_are_predicted_and_in_milliseconds() -> None:
 )
 def test_spaces_that_cannot_be(call: Call, training: list[str], tmp_path: Path, words: list[str], said: str) -> None:
     small = {"name": "small", "min_layers": 1, "align": [1, 1]}
-    files = {name: tmp_path / f"{name}.json" for name in ("bounds", "other", "small")}
-    for file, content in zip(files.values(), (BOUNDS, OF_ANOTHER, small), strict=True):
+    endless = {**BOUNDS, "min_layers": math.inf}
+    files = {name: tmp_path / f"{name}.json" for name in ("bounds", "other", "small", "endless")}
+    for file, content in zip(files.values(), (BOUNDS, OF_ANOTHER, small, endless), strict=True):
         file.write_text(json.dumps(content))
     named = {**files, "folder": tmp_path}
     code, out, err = call("train", tmp_path / "run", *training, *(word.format(**named) for word in words))

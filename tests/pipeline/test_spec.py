@@ -13,6 +13,7 @@ from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.profile import config_of
 from hwnas.pipeline.spec import DataSpec, RunSpec, first_difference
 from hwnas.training.options import TrainOptions
+from hwnas.training.strategy import strategy_names
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,14 @@ def test_a_run_of_an_earlier_version_is_another_only_where_a_default_has_changed
     told = spec.to_json()
     del told["train"]["whole_weight"], told["front_device"]
     assert first_difference(RunSpec.from_json(told), spec) == difference
+
+
+@pytest.mark.parametrize("k", [0, 2])
+@pytest.mark.parametrize("name", strategy_names())
+def test_a_run_is_no_other_than_itself(name: str, k: int) -> None:
+    spec = RunSpec(model=None, data=DataSpec(task="docstrings"), train=TrainOptions(strategy=name, k=k))
+    assert first_difference(spec, spec) is None
+    assert first_difference(RunSpec.from_json(spec.to_json()), spec) is None
 
 
 def test_the_labels_of_a_network_without_a_run_can_be_given(tiny_folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import sys
 from collections.abc import Callable
@@ -55,6 +56,17 @@ def test_a_space_that_is_too_large_is_refused_before_the_training(refused: Refus
     line = refused("run", tmp_path / "run", "--task", "docstrings", "--searcher", "exhaustive", "--evaluations", 100)
     assert "the space small, which holds 110,592 networks, more than the 100 evaluations" in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="files have no limits here")
+def test_a_disk_that_is_full_while_a_training_is_kept(refused: Refused, training: list[str], tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # no file of weights may be so long
+    try:
+        line = refused("train", tmp_path / "run", *training, "--max-steps", 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"cannot write to {tmp_path / 'run'}" in line
 
 
 def test_options_of_a_file_that_is_not_given(refused: Refused, tmp_path: Path, tiny_csv: Path) -> None:

@@ -65,6 +65,18 @@ def test_pairs_and_truncation(tokenizer: Any) -> None:
     assert dataset.labels.dtype == np.float64
 
 
+def test_two_texts_are_kept_apart_where_the_tokenizer_does_not() -> None:
+    """As tokenizers of decoders do it, which put no token of their own anywhere."""
+    vocabulary = {"[UNK]": 0, "a": 1, "b": 2, "\n": 3}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    backend.normalizer = normalizers.Replace("\n", "\n ")
+    backend.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
+    plain = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", model_max_length=64)
+    pair, single = (Example("a", text, 1) for text in ("b", None))
+    assert encode([pair], plain, 8, regression=False)[0]["input_ids"] == [1, 3, 2]
+    assert encode([single], plain, 8, regression=False)[0]["input_ids"] == [1]
+
+
 def test_many_examples_keep_their_order(tokenizer: Any) -> None:
     many = EXAMPLES * 120
     dataset = encode(many, tokenizer, 32, regression=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ from hwnas.slicing.extract import extract
 from hwnas.slicing.supernet import view
 from hwnas.spaces import Architecture, get_space
 from hwnas.training.distil import Distiller, load_teacher, matching_layers
-from hwnas.training.losses import distillation_loss, hidden_loss, relation_loss, task_loss, trust_in
+from hwnas.training.losses import constant_loss, distillation_loss, hidden_loss, relation_loss, task_loss, trust_in
 from hwnas.training.strategy import get_strategy
 from hwnas.training.trainer import SuperNetTrainer
 
@@ -64,10 +65,20 @@ def test_hidden_loss_by_hand() -> None:
 
 def test_trust_by_hand() -> None:
     """Half of what a constant answer loses, log 4 of four classes, is half the trust; as much or more is none."""
+    even = constant_loss(np.array([3, 0, 1, 2]), regression=False)
     for loss, trust in ((0.0, 1.0), (math.log(2), 0.5), (math.log(4), 0.0), (9.0, 0.0)):
-        assert float(trust_in(torch.tensor(loss), labels=4, regression=False)) == pytest.approx(trust)
-    for loss, trust in ((0.0, 1.0), (0.25, 0.75), (1.0, 0.0), (4.0, 0.0)):
-        assert float(trust_in(torch.tensor(loss), labels=1, regression=True)) == pytest.approx(trust)
+        assert float(trust_in(torch.tensor(loss), even)) == pytest.approx(trust)
+    values = constant_loss(np.array([1.0, 5.0, 3.0, 3.0]), regression=True)
+    for loss, trust in ((0.0, 1.0), (0.5, 0.75), (2.0, 0.0), (4.0, 0.0)):
+        assert float(trust_in(torch.tensor(loss), values)) == pytest.approx(trust)
+
+
+def test_rare_classes_leave_less_to_learn() -> None:
+    """One example of four in the second class: log 4 - 3/4 log 3. Where all are of one class nothing is learnt."""
+    rare = constant_loss(np.array([0, 0, 1, 0]), regression=False)
+    assert rare == pytest.approx(math.log(4) - 0.75 * math.log(3))
+    assert float(trust_in(torch.tensor(rare), rare)) == 0.0
+    assert float(trust_in(torch.tensor(0.0), constant_loss(np.array([1, 1]), regression=False))) == 0.0
 
 
 def test_a_teacher_that_knows_nothing_is_not_imitated(tiny: Callable[..., Any], tmp_path: Path) -> None:

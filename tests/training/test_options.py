@@ -87,9 +87,10 @@ def test_the_whole_network_weighs_more_where_others_learn_from_it(changes: dict[
     "changes", [{"strategy": "standard"}, {"strategy": "random-linear"}, {"strategy": "kd", "k": 0}]
 )
 def test_a_weight_of_the_whole_network_needs_others_in_the_step(changes: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="--whole-weight needs a strategy of sandwich, full, kd and --k above 0"):
+    with pytest.raises(UsageError, match="--whole-weight has no effect where a step trains one network"):
         TrainOptions(whole_weight=2.0, **changes)
     assert TrainOptions(whole_weight=1.0, **changes).whole == 1
+    assert TrainOptions(whole_weight=2.0, k=0).whole == 2, "its steps train the smallest network, too"
 
 
 def test_options_of_an_earlier_version_leave_the_whole_network_at_1() -> None:

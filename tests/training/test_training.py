@@ -130,6 +130,25 @@ def test_a_step_adds_up_the_gradients_of_its_sub_networks(
             torch.testing.assert_close(got[key], value.grad, msg=key)
 
 
+@pytest.mark.parametrize("changes", [{}, {"reorder_after": "movement"}])
+def test_a_training_that_was_killed_after_its_last_step_makes_no_other(
+    tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """Eight steps of six an epoch at a constant rate: one more would be seen in the weights and in the folder."""
+    models = tiny("bert"), tiny("bert")
+    for model in models:
+        toy(model, tmp_path, max_steps=8, schedule="constant", learning_rate=1e-2, **changes)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-8"]
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_training_of_one_step_trains(tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path) -> None:
+    before, after = tiny("bert"), tiny("bert")
+    toy(after, tmp_path, max_steps=1, learning_rate=1e-2)
+    assert not torch.equal(before.classifier.weight, after.classifier.weight)
+
+
 def test_the_sampler_gives_every_example_once_in_batches_of_similar_length() -> None:
     lengths = np.random.default_rng(0).integers(1, 100, 1000)
     sampler = LengthGroupedSampler(lengths.tolist(), 16, seed=3)
