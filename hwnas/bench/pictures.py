@@ -86,7 +86,7 @@ def make_picture(
         raise UsageError(f"--over {over}: expected {' or '.join(OVER)}.")
     series = figure.series(tuple(only), method)
     held, texts = _held(folder, series)
-    budget = evaluations or max((unit.evaluations for unit in held), default=0)
+    budget = evaluations if evaluations is not None else max((unit.evaluations for unit in held), default=0)
     tasks, notes = _gather(series, held, texts, budget)
     if not tasks:
         raise RunFolderError(

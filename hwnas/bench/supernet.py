@@ -96,6 +96,7 @@ def train(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) -> None
         store_trained(folder.supernet(name), network.model, network.tokenizer, record)
     except OSError as error:
         raise RunFolderError(f"cannot write to {folder.path} ({error.strerror or error}).") from error
+    folder.failure(f"train {name}").unlink(missing_ok=True)
     shutil.rmtree(folder.checkpoints(name), ignore_errors=True)
 
 

@@ -202,6 +202,7 @@ def plot(
         typer.Option(
             "--budget",
             help="Draw searches of so many evaluations. [default: the most that there are]",
+            min=1,
             rich_help_panel=_WHAT,
             show_default=False,
         ),

@@ -109,14 +109,19 @@ def baseline_run(
 
 
 def baselines_beside(folder: RunFolder, front: Front) -> list[Baseline]:
-    """The baselines of a run that were measured where a front was: same device, batch, length and threads."""
-    return [entry for entry in read_baselines(baselines_folder(folder)) if entry.is_beside(front.about["setting"])]
+    """The baselines of a front's super-network that were measured where it was: device, batch, length and threads."""
+    found = read_baselines(baselines_folder(folder))
+    return [entry for entry in found if _are_together(entry, front)]
 
 
 def fronts_beside(folder: RunFolder, baseline: Baseline) -> list[tuple[str, Front]]:
     """(name, front) of the searches of a run's super-network that a baseline can be compared with, the newest last."""
-    found = [(name, front) for name, front in _own_fronts(folder) if baseline.is_beside(front.about["setting"])]
+    found = [(name, front) for name, front in _own_fronts(folder) if _are_together(baseline, front)]
     return sorted(found, key=lambda entry: (folder.front(entry[0]) / "front.json").stat().st_mtime)
+
+
+def _are_together(baseline: Baseline, front: Front) -> bool:
+    return baseline.is_beside(front.about["setting"]) and baseline.is_of(front.about)
 
 
 def draw_fronts(folder: RunFolder) -> None:

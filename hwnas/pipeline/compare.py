@@ -33,10 +33,11 @@ def fronts_to_compare(folder: RunFolder, names: Sequence[str] | None = None) -> 
     together = [str(entry["search"]) for entry in first.about.get("targets", ())]
     if together and all(name in there for name in together):
         return {name: _read(folder, name) for name in together}
-    found: dict[str, tuple[str, Front]] = {}
-    for name in newest:
-        front = _read(folder, name)
-        found.setdefault(front.label, (name, front))
+    found = {first.label: (newest[0], first)}
+    for name in newest[1:]:
+        front = read_front(folder.front(name) / "front.json")
+        if front.is_of(folder.weights()):  # others are of a super-network that was here before
+            found.setdefault(front.label, (name, front))
     return dict(found.values())
 
 

@@ -64,6 +64,11 @@ def front_of_device(workshop: Workshop, shared: Mapping[str, Any], outcome: Outc
         about["limits"] = {limit.cost: limit.most for limit in device.limits}
     if device.how == PREDICTED:
         about["basis"] = f"predicted by a profile that was measured on {device.first.fingerprint}, not here"
+    if outcome.refused:
+        about["refused"] = [
+            {"architecture": point.architecture.to_json(), "precision": point.precision, "reason": reason}
+            for point, reason in outcome.refused.items()
+        ]
     about["hwnas"] = hwnas.__version__
     return Front(
         about=about,
@@ -89,9 +94,9 @@ def _members_are(objective: Mapping[str, str], members: Sequence[Member]) -> str
 
 
 def _points(workshop: Workshop, outcome: Outcome) -> list[dict[str, Any]]:
-    """All points as JSON types, in the order in which they came; what broke a limit when measured is off the front."""
+    """All points as JSON types, in the order in which they came; those that left are off the front."""
     device: Device = workshop.device
-    front = workshop.front(outcome.points, without=outcome.beyond)
+    front = workshop.front(outcome.points, without={*outcome.beyond, *outcome.refused})
     on_front = {(point.architecture, point.precision) for point in front}
     rows = []
     for point in outcome.points:

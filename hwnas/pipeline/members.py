@@ -6,8 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hwnas.errors import NoMemberError
-from hwnas.latency.measure import measure
+from hwnas.errors import HwnasError, NoMemberError, ProfilerError
+from hwnas.latency.job import Wanted
+from hwnas.latency.keys import network_key
+from hwnas.latency.measure import measure_networks
+from hwnas.latency.records import Measured
 from hwnas.latency.table import LatencyTable
 from hwnas.pipeline.device import Device
 from hwnas.pipeline.judge import TEST, VIEW, Judge
@@ -35,12 +38,14 @@ class Outcome:
         members: Members of the front by rising latency.
         unpruned: The whole network.
         beyond: Points that broke a limit when they were measured, with what was measured.
+        refused: Points that could not be measured, or not run in their precision, and why.
     """
 
     points: tuple[Point, ...]
     members: tuple[Member, ...]
     unpruned: Member
     beyond: Mapping[Point, Latency]
+    refused: Mapping[Point, str]
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,14 @@ class Workshop:
         chosen = non_dominated(values)
         return sorted((point for point, on in zip(able, chosen, strict=True) if on), key=lambda point: point.cost)
 
-    def settle(self, points: list[Point], without: Collection[Point] = ()) -> list[Point]:
-        """The points with the true errors of all that are on the front without some, and of the whole network."""
+    def settle(self, points: list[Point], without: Collection[Point], refused: dict[Point, str]) -> list[Point]:
+        """The points with the true errors of all that are on the front without some, and of the whole network.
+
+        Args:
+            points: The points.
+            without: Some that are off the front.
+            refused: Takes those that the runtime refuses in their precision, which are left out, and why.
+        """
 
         def evaluate(point: Point) -> float:
             (error,) = self.judge.artifact_errors(
@@ -105,14 +116,15 @@ class Workshop:
             evaluate,
             always=self.is_whole,
             front=lambda points: self.front(points, without),
+            refused=lambda point, failure: refused.update({point: str(failure)}),
             progress=lambda done, total, text: self.say("run in precision", done, total, text),
         )
 
     def outcome(self, points: list[Point], keep: int) -> Outcome:
         """Settle, extract, measure and test the front and the whole network; the front again, by what was measured.
 
-        What breaks a limit when it is measured leaves. Others take its place, and get their true errors and are
-        measured too.
+        What breaks a limit when it is measured, and what the runtime refuses, leaves. Others take its place, and get
+        their true errors and are measured too.
 
         Args:
             points: All points of the device.
@@ -120,14 +132,16 @@ class Workshop:
 
         Raises:
             NoMemberError: Nothing that was evaluated meets the limits; names what comes nearest.
+            ProfilerError: The runtime refuses the whole network, or all that could be members.
         """
-        points = self.settle(points)
-        whole = next(point for point in points if self.is_whole(point))
         beyond: dict[Point, Latency] = {}
+        refused: dict[Point, str] = {}
+        points = self.settle(points, (), refused)
+        whole = next(point for point in points if self.is_whole(point))
         for replaced in range(ROUNDS + 1):
-            front = self.front(points, without=beyond)
+            front = self.front(points, without={*beyond, *refused})
             if not front:
-                raise NoMemberError(self._nearest(points, whole, beyond))
+                raise self._none(points, whole, beyond, refused)
             costs = [(*self.device.costs(point.architecture, point.precision), point.error) for point in front]
             front = [front[index] for index in thin(costs, keep)]
             chosen = front if whole in front else [*front, whole]
@@ -135,21 +149,26 @@ class Workshop:
                 arch: extract(self.supernet.model, arch)
                 for arch in dict.fromkeys(point.architecture for point in chosen)
             }
-            latencies = self._latencies(chosen, modules)
+            latencies, failures = self._latencies(chosen, modules)
+            if whole in failures:
+                raise ProfilerError(f"the unpruned network could not be measured: {failures[whole]}")
+            refused |= failures
             broken = {
                 point: latencies[point]
                 for point in front
-                if self.device.is_beyond(point.architecture, point.precision, latencies[point])
+                if point not in refused and self.device.is_beyond(point.architecture, point.precision, latencies[point])
             }
-            if not broken:
+            if not broken and not failures:
                 break
             beyond |= broken
-            points = self.settle(points, without=beyond)  # what they dominated comes up, and may be stand-ins
+            points = self.settle(
+                points, {*beyond, *refused}, refused
+            )  # what they dominated comes up, and may be stand-ins
             if replaced == ROUNDS:
                 break
-        front = [point for point in front if point not in beyond]
+        front = [point for point in front if point not in beyond and point not in refused]
         if not front:
-            raise NoMemberError(self._nearest(points, whole, beyond))
+            raise self._none(points, whole, beyond, refused)
         chosen = front if whole in front else [*front, whole]
         members = []
         for number, point in enumerate(chosen):
@@ -163,7 +182,20 @@ class Workshop:
             members=tuple(sorted(kept, key=lambda member: (member.latency.seconds, member.cost))),
             unpruned=members[chosen.index(whole)],
             beyond=beyond,
+            refused=refused,
         )
+
+    def _none(
+        self, points: Sequence[Point], whole: Point, beyond: Mapping[Point, Latency], refused: Mapping[Point, str]
+    ) -> HwnasError:
+        """The error that says why there is no member."""
+        if refused and not beyond:
+            point, reason = next(iter(refused.items()))
+            return ProfilerError(
+                f"{len(refused)} networks of the front could not be run on {self.device.label}, and no other is left; "
+                f"the first, {point.architecture} in {point.precision}: {reason}"
+            )
+        return NoMemberError(self._nearest(points, whole, beyond))
 
     def _able(self, points: Sequence[Point]) -> list[Point]:
         """The points that can be members: in the space, and within the limits as far as is known."""
@@ -184,26 +216,34 @@ class Workshop:
         timed = self.device.names == ("latency",)
         return [(member.latency.seconds if timed else member.cost, member.validation_error) for member in members]
 
-    def _latencies(self, chosen: list[Point], modules: Mapping[Architecture, Any]) -> dict[Point, Latency]:
-        """Latencies of points, each measured in its own precision where the device is here."""
+    def _latencies(
+        self, chosen: list[Point], modules: Mapping[Architecture, Any]
+    ) -> tuple[dict[Point, Latency], dict[Point, str]]:
+        """Latencies of points, measured in their own precision where the device is here; and what failed, and why."""
         found: dict[Point, Latency] = {}
+        failed: dict[Point, str] = {}
         if self.device.how != MEASURED:
-            return {point: self.device.latency(point.architecture, point.precision) for point in chosen}
+            return {point: self.device.latency(point.architecture, point.precision) for point in chosen}, failed
+        config = self.supernet.model.config
         for precision, setting in self.device.settings.items():
             mine = [point for point in chosen if point.precision == precision]
-            measured = measure(
-                self.supernet.model.config,
-                [point.architecture for point in mine],
+            rows, _ = measure_networks(
+                config,
+                [Wanted(point.architecture, "member", modules[point.architecture]) for point in mine],
                 setting,
                 self.table,
-                models=[modules[point.architecture] for point in mine],
                 progress=lambda stage, done, total: self.say(stage, done, total, ""),
                 seed=self.seed,
                 remeasure=self.remeasure,
                 calibration=self.judge.calibration(setting),
             )
-            found.update(zip(mine, measured, strict=True))
-        return found
+            for point in mine:
+                row = rows[network_key(config, point.architecture)]
+                if isinstance(row, Measured):
+                    found[point] = row
+                else:
+                    failed[point] = f"{row.stage}: {row.reason}"
+        return found, failed
 
     def _member(self, point: Point, module: Any, latency: Latency) -> Member:
         arch, precision = point.architecture, point.precision

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from hwnas.errors import NoMemberError, RunFolderError, UsageError
+from hwnas.errors import NoMemberError, ProfilerError, RunFolderError, UsageError
 from hwnas.latency.records import Setting
 from hwnas.latency.table import LatencyTable
 from hwnas.models import get_family
@@ -34,7 +34,7 @@ from hwnas.search.constraints import limits_of
 from hwnas.search.experiment import write_front_experiment
 from hwnas.search.front import Front, write_at_once, write_front
 from hwnas.search.search import VALIDATION, Point, search_points
-from hwnas.search.searcher import Searcher, get_searcher
+from hwnas.search.searcher import EXHAUSTIVE, Searcher, get_searcher
 from hwnas.search.steering import Steered
 from hwnas.spaces import Architecture, BoundedSpace, Space, get_space
 from hwnas.training.pretrained import load_config
@@ -123,6 +123,7 @@ def search_devices(
         TableError: The table holds no profile for this network and a setting, or no values of an objective.
         RunFolderError: The run has no super-network, or cannot be written.
         UsageError: Settings that cannot be searched together, or an objective that they do not have.
+        ProfilerError: The runtime refuses the unpruned network, or all that could be members.
         NoMemberError: Limits that nothing can meet, or that nothing evaluated meets; names what comes nearest. The
             fronts of devices whose limits are met have been written then.
     """
@@ -171,11 +172,11 @@ def search_devices(
         if isinstance(searcher, Steered):
             refinement(searcher.found, refinement.most)
         error = judge.known_error(whole, cache)
-        outcomes: list[Outcome | NoMemberError] = []
+        outcomes: list[Outcome | NoMemberError | ProfilerError] = []
         for number, workshop in enumerate(workshops):
             try:
                 outcomes.append(workshop.outcome(_own(found, number, workshop, error), options.max_members))
-            except NoMemberError as failure:  # the fronts of other devices are not lost
+            except (NoMemberError, ProfilerError) as failure:  # the fronts of other devices are not lost
                 outcomes.append(failure)
     labels = [device.label for device in made] if len(made) > 1 else []
     searches = [device_name(options, device, labels) for device in made]
@@ -204,10 +205,10 @@ def search_devices(
             write_at_once(overview / "comparison.json", json.dumps(comparison, indent=1, allow_nan=False) + "\n")
     except OSError as failure:
         raise RunFolderError(f"cannot write to {folder.search} ({failure.strerror}).") from failure
-    failures = [str(outcome) for outcome in outcomes if isinstance(outcome, NoMemberError)]
+    failures = [outcome for outcome in outcomes if not isinstance(outcome, Outcome)]
     if failures:
         there = [f"The front of {front.label} is in {place}." for front, place in zip(fronts, places, strict=True)]
-        raise NoMemberError(" ".join([*failures, *there]))
+        raise type(failures[0])(" ".join([*map(str, failures), *there])) from failures[0]
     return Searched(tuple(fronts), tuple(places), overview)
 
 
@@ -255,6 +256,7 @@ def _searcher(
         always=always,
         pauses={max(3, options.evaluations // 2): pause} if refinement.most else None,
         seed=options.seed,
+        patient=options.searcher == EXHAUSTIVE,
     )
     return steered
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from hwnas.bench.panels import Curve, Panel
 from hwnas.bench.pictures import Picture
+from hwnas.errors import UsageError
 from hwnas.search.front import write_at_once
 
 if TYPE_CHECKING:
@@ -33,7 +34,12 @@ def plot_picture(picture: Picture, path: Path) -> None:
     Args:
         picture: The picture.
         path: The PNG file; the CSV file has its name with another ending.
+
+    Raises:
+        UsageError: It is a folder, or has another ending; nothing is written then.
     """
+    if path.suffix != ".png" or path.is_dir():
+        raise UsageError(f"--out {path}: expected a file that ends in .png; its numbers go into one that ends in .csv.")
     path.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     rows = picture.rows()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from hwnas.errors import UsageError
+from hwnas.errors import ProfilerError, UsageError
 from hwnas.search.cache import EvaluationCache
 from hwnas.search.objectives import Objective
 from hwnas.search.pareto import non_dominated
@@ -61,7 +61,7 @@ def search_points(
     A search that was killed goes on where it was: the same searcher with the same seed proposes the same
     architectures, and those that the cache holds cost nothing. With several precisions each architecture gives a point
     in each of them, and the searcher is told the lowest cost. The search ends early when the whole space was proposed,
-    or nothing else within limits is found.
+    or no other network within limits is found.
 
     An evaluation that fails, or whose error or cost is no finite number, costs its proposal: the searcher is told, the
     progress says how many there were, and the cache keeps no such error, so that another run tries again. If the first
@@ -94,7 +94,7 @@ def search_points(
         if trial is None:
             if progress is not None:
                 spent = isinstance(searcher, Steered) and searcher.gave_up
-                why = "found nothing else within the limits" if spent else "the whole space"
+                why = "found no other network within the limits" if spent else "the whole space"
                 progress(done - 1, done - 1, f"{_summary(searcher, points, failed)}, {why}")
             break
         try:
@@ -151,6 +151,7 @@ def settle(
     *,
     always: Callable[[Point], bool] = lambda point: False,
     front: Callable[[list[Point]], list[Point]] | None = None,
+    refused: Callable[[Point, ProfilerError], None] | None = None,
     progress: Progress | None = None,
 ) -> list[Point]:
     """Find the true errors of the points on the front, until none there is a stand-in.
@@ -163,10 +164,14 @@ def settle(
         evaluate: Validation error of a point in its own precision.
         always: Points whose true errors are wanted wherever they are.
         front: Which points are on the front; None for `front_of`, that of error and cost.
+        refused: Told of points that the runtime refuses in their precision, which are left out then; None raises.
         progress: Called before each evaluation.
 
     Returns:
         The points in their order, with the errors found.
+
+    Raises:
+        ProfilerError: The runtime refuses a point, and `refused` is None or its error is wanted always.
     """
     settled, done = list(points), 0
     while True:
@@ -180,8 +185,14 @@ def settle(
         point = settled[index]
         if progress is not None:
             progress(done, done + len(waiting), f"{point.precision}: {point.architecture}")
-        settled[index] = replace(point, error=evaluate(point), stand_in=False)
         done += 1
+        try:
+            settled[index] = replace(point, error=evaluate(point), stand_in=False)
+        except ProfilerError as failure:
+            if refused is None or always(point):
+                raise
+            refused(point, failure)
+            del settled[index]
 
 
 def front_of(points: list[Point]) -> list[Point]:

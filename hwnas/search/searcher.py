@@ -15,9 +15,12 @@ from hwnas.spaces import Architecture, Space
 if TYPE_CHECKING:
     from hwnas.search.syne_tune import SpaceSearcher
 
+EXHAUSTIVE = "exhaustive"
+"""The one that enumerates a space."""
+
 _METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "random_search": ("hwnas.search.random_search", ()),
-    "exhaustive": ("hwnas.search.exhaustive", ()),
+    EXHAUSTIVE: ("hwnas.search.exhaustive", ()),
     "local_search": ("hwnas.search.local_search", ()),
     "regularized_evolution": ("hwnas.search.evolution", ()),
     "nsga2": ("hwnas.search.nsga2", ("pymoo",)),

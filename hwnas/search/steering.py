@@ -2,15 +2,18 @@
 
 The cost of a network is known before its error. So a proposal that is beyond a limit is not evaluated: the searcher is
 told penalised values at once and asked again, and the evaluation is spent where the limits can be met. Should it go on
-proposing such networks, one within the limits is drawn at random in its place.
+proposing such networks, one within the limits is drawn at random in its place: a random one shrunk towards the smallest
+until it is within, or a neighbour of one that is.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.errors import UsageError
 from hwnas.search.archive import everything
@@ -45,10 +48,11 @@ class Steered:
         always: Networks that are evaluated whatever their costs, such as the reference.
         pauses: Called before the proposal of that number, counted from 0.
         seed: Seed of the networks drawn in place of proposals.
+        patient: Ask the searcher until it has nothing left, and draw none in its place: it goes through all of a space.
 
     Attributes:
         skipped: Proposals that were not evaluated.
-        gave_up: Whether the last `ask` found nothing else within the limits; else None there means the whole space.
+        gave_up: Whether the last `ask` found no other network within the limits; else None there means the whole space.
     """
 
     def __init__(
@@ -63,7 +67,9 @@ class Steered:
         always: Collection[Architecture] = (),
         pauses: Mapping[int, Callable[[], None]] | None = None,
         seed: int = 0,
+        patient: bool = False,
     ) -> None:
+        self._patient = patient
         self._inner, self._space, self._costs, self._excess = inner, space, costs, excess
         self._increase, self._reference = max_error_increase, reference
         self._always, self._pauses = always, dict(pauses or {})
@@ -90,12 +96,12 @@ class Steered:
         return [(arch, error) for arch, error in self._errors.items() if error is not None]
 
     def ask(self) -> Trial | None:
-        """See `Searcher.ask`; also None if nothing else within the limits was found."""
+        """See `Searcher.ask`; also None if no other network within the limits was found."""
         pause = self._pauses.pop(len(self._trials), None)
         if pause is not None:
             pause()
         refused = 0
-        while refused < TRIES:
+        while self._patient or refused < TRIES:
             trial = self._inner.ask()
             if trial is None:
                 return None
@@ -158,14 +164,17 @@ class Steered:
         return (self._worst + share, *(cost * (1 + share) for cost in most))
 
     def _draw(self) -> Architecture | None:
-        """A network within the limits that was not handed out: a random one, or a cross of one with the smallest."""
+        """A network within the limits that was not handed out: a shrunk random one, or a neighbour of one within."""
         seen = {arch for _, arch in self._trials}
-        low = np.array(self._space.encode(self._space.smallest()))
-        for _ in range(_DRAWS):
-            arch = self._space.sample(self._rng)
-            if self._excess(arch) > 0:
-                taken = self._rng.random(len(low)) < self._rng.random()
-                arch = self._space.decode(np.where(taken, self._space.encode(arch), low).tolist())
+        within = [arch for _, arch in self._trials if self._excess(arch) == 0]
+        for number in range(_DRAWS):
+            vector = self._space.sample_vector(self._rng)
+            if number % 2 and within:  # one entry of one that is within the limits is another's
+                base = np.array(self._space.encode(within[self._rng.integers(len(within))]))
+                place = self._rng.integers(len(base))
+                base[place] = vector[place]
+                vector = base
+            arch = self._shrunk(vector)
             if arch not in seen and self._excess(arch) == 0:
                 return arch
         if self._space.size > _FEW:
@@ -173,3 +182,18 @@ class Steered:
         if self._rest is None:
             self._rest = everything(self._space)
         return next((arch for arch in self._rest if arch not in seen and self._excess(arch) == 0), None)
+
+    def _shrunk(self, vector: NDArray[np.integer[Any]]) -> Architecture:
+        """A network of the space, moved towards the smallest until it is within the limits: half of its entries a time.
+
+        Each of these entries comes to lie anywhere between its own value and that of the smallest network.
+        """
+        low = np.array(self._space.encode(self._space.smallest()))
+        arch = self._space.decode(vector.tolist())
+        while self._excess(arch) > 0 and (moved := np.flatnonzero(vector != low)).size:
+            chosen = self._rng.permutation(moved)[: -(-len(moved) // 2)]
+            least, most = np.minimum(vector, low)[chosen], np.maximum(vector, low)[chosen]
+            vector = vector.copy()
+            vector[chosen] = self._rng.integers(least, most + 1)
+            arch = self._space.decode(vector.tolist())
+        return arch

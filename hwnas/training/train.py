@@ -11,6 +11,7 @@ from hwnas.errors import CheckpointError, UnknownNameError, UsageError
 from hwnas.spaces import Architecture, Space
 from hwnas.tasks import EncodedDataset, collator
 from hwnas.training.labels import LabelScale
+from hwnas.training.loggers import check_loggers, make_loggers, without_prints
 from hwnas.training.losses import constant_loss
 from hwnas.training.options import SCHEDULES, TrainOptions
 from hwnas.training.order import put_in_order
@@ -107,7 +108,7 @@ def train_supernet(
 
     # Whatever cannot be used is refused before anything is written.
     with agreed():
-        _check_loggers(options)
+        check_loggers(options)
         _check_options(options)
         draws = make_sampler(model, space, options, price)
         teacher = None
@@ -128,7 +129,7 @@ def train_supernet(
         checkpoints.mkdir(parents=True, exist_ok=True)
         resume = latest_checkpoint(checkpoints)
         _check_count(resume)
-        loggers = _loggers(options)
+        loggers = make_loggers(options)
     total = options.steps(len(dataset))
     labels = LabelScale.of(dataset, model) if regression else None
     if labels is not None:
@@ -199,7 +200,7 @@ def train_supernet(
         data_collator=collator(tokenizer),
         callbacks=[Report(), *loggers],
     )
-    _quiet(trainer)
+    without_prints(trainer)
     try:
         if resume is not None and int(resume.name.rpartition("-")[2]) >= total:
             trainer._load_from_checkpoint(str(resume))  # `train` makes one step before it sees that none is left
@@ -280,7 +281,7 @@ def training_arguments(
         "lr_scheduler_type": SCHEDULES[options.schedule],
         "save_strategy": "no",
         "logging_strategy": "no",
-        "report_to": "none",  # the callbacks of the integrations are made by `_loggers`
+        "report_to": "none",  # the callbacks of the integrations are made by `make_loggers`
         "disable_tqdm": True,
         "seed": options.seed,
         "dataloader_pin_memory": False,
@@ -300,53 +301,3 @@ def unwrap(trainer: Any, model: Any) -> None:
     """Take off what mixed precision wraps the model's forward in, in a way that copies of the model would share."""
     trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     model.__dict__.pop("forward", None)
-
-
-def _check_loggers(options: TrainOptions) -> None:
-    """UsageError if a logging integration is unknown to transformers, or its package is not installed."""
-    if not options.integrations:
-        return
-    from transformers.integrations import integration_utils
-
-    integrations: Any = integration_utils
-    known, here = integrations.INTEGRATION_TO_CALLBACK, integrations.get_available_reporting_integrations()
-    for name in options.integrations:
-        if name not in known:
-            raise UnknownNameError("logging integration", name, known)
-        if name not in here:
-            raise UsageError(f"--report-to {name}: the package of {name} is not installed; install it with pip.")
-
-
-def _loggers(options: TrainOptions) -> list[Any]:
-    """The callbacks of the logging integrations asked for; of several processes, the first one logs.
-
-    Writes the first file of TensorBoard.
-
-    Raises:
-        UsageError: TensorBoard's folder cannot be written.
-    """
-    if not options.integrations or not is_first():
-        return []
-    from transformers.integrations import integration_utils
-
-    integrations: Any = integration_utils
-    made: list[Any] = []
-    for name in options.integrations:
-        callback = integrations.INTEGRATION_TO_CALLBACK[name]
-        if name == "tensorboard" and options.logging_dir is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            try:
-                made.append(callback(SummaryWriter(log_dir=options.logging_dir)))  # type: ignore[no-untyped-call]
-            except OSError as error:
-                raise UsageError(f"cannot write to --logging-dir {options.logging_dir} ({error.strerror}).") from error
-        else:
-            made.append(callback())
-    return made
-
-
-def _quiet(trainer: Any) -> None:
-    """No prints of the Trainer's own: progress goes to the callback."""
-    from transformers.trainer_callback import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)

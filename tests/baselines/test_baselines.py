@@ -218,6 +218,8 @@ def test_fronts_of_other_weights_are_left_alone(
         strange["about"]["weights"] = "0" * 64
         (path / "front.json").write_text(json.dumps(strange), encoding="utf-8")
         assert path.name not in [name for name, _ in fronts_beside(folder, baseline)]
+        strange_front = replace(fronts["single"], about={**fronts["single"].about, "weights": "0" * 64})
+        assert baselines_beside(folder, strange_front) == [], "nor are the baselines of this super-network drawn there"
         draw_fronts(folder)
         assert pictures == {picture.name: picture.stat().st_mtime_ns for picture in path.glob("*.png")}
     finally:

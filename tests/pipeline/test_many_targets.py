@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 import pytest
 
 from hwnas.cli.tables_compare import comparison_table
-from hwnas.errors import NoMemberError, TableError, UsageError
+from hwnas.errors import NoMemberError, ProfilerError, TableError, UsageError
 from hwnas.latency.entries import FitEntry, MeasuredEntry
 from hwnas.latency.keys import model_key, network_key
 from hwnas.latency.profile import make_setting
 from hwnas.latency.records import Measured, Predicted, Setting
 from hwnas.latency.table import Fit, LatencyTable
+from hwnas.pipeline import members
 from hwnas.pipeline.compare import fronts_to_compare
 from hwnas.pipeline.device import Device, tell_apart
 from hwnas.pipeline.folder import RunFolder
@@ -30,7 +32,7 @@ from hwnas.pipeline.refine import Refinement
 from hwnas.pipeline.search import Searched, SearchOptions, search_devices, search_run
 from hwnas.pipeline.spec import DataSpec, RunSpec
 from hwnas.pipeline.train import SuperNet, load_supernet, train_run
-from hwnas.profilers import TimingProtocol
+from hwnas.profilers import Failure, TimingProtocol
 from hwnas.report.compare import compare_fronts, final_cost
 from hwnas.search.constraints import Limit
 from hwnas.search.front import read_front
@@ -369,6 +371,49 @@ def test_what_takes_the_place_of_others_has_its_own_error(supernet: SuperNet, tm
     kept = {(str(point["architecture"]), point["precision"]) for point in written.points if point["on_front"]}
     assert len(kept) == len(front)
     assert not any((str(point.architecture.to_json()), point.precision) in kept for point in outcome.beyond)
+
+
+def test_what_cannot_be_run_leaves_and_others_take_its_place(
+    supernet: SuperNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks of two layers cannot be measured, and those of three with 20 units not be run in 8 bits."""
+    settings = {name: replace(here(), precision=name) for name in ("fp32", "int8-dynamic")}
+    measured = members.measure_networks
+
+    def measure(config: Any, wanted: Any, *positional: Any, **keywords: Any) -> Any:
+        rows, count = measured(config, wanted, *positional, **keywords)
+        two = {network_key(config, item.arch) for item in wanted if len(item.arch.kept_layers) == lost}
+        return {key: Failure("load", "no kernel") if key in two else row for key, row in rows.items()}, count
+
+    def run(self: Judged, arch: Architecture, setting: Setting, *_: Any, **__: Any) -> list[float]:
+        if arch.unit_counts == (20, 20, 20) and setting.precision != "fp32":
+            raise ProfilerError("cannot run")
+        return [quantised_error(arch)]
+
+    monkeypatch.setattr(members, "measure_networks", measure)
+    monkeypatch.setattr(Judged, "artifact_errors", run)
+    lost = 2
+
+    def law_in(times: int, arch: Architecture) -> float:
+        return law_here(arch) / times
+
+    with LatencyTable(tmp_path / "t.sqlite") as rows:
+        for number, setting in enumerate(settings.values()):
+            law = partial(law_in, 1 + number)
+            fill(rows, setting, supernet, law, all_rows=law)
+        device = Device(settings, ("latency",), [], supernet.model.config, rows)
+        shop = shop_of(device, supernet, rows)
+        outcome = shop.outcome(points_of(device, supernet), 30)
+        assert set(outcome.refused.values()) == {"cannot run", "load: no kernel"}
+        assert {len(point.architecture.kept_layers) for point in outcome.refused} == {2, 3}
+        assert {len(member.architecture.kept_layers) for member in outcome.members} == {1, 3}
+        written = front_of_device(shop, {}, outcome)
+        assert len(written.about["refused"]) == len(outcome.refused)
+        assert not any(point["on_front"] and len(Architecture.from_json(point["architecture"]).kept_layers) == 2
+                       for point in written.points)  # fmt: skip
+        lost = 3
+        with pytest.raises(ProfilerError, match="the unpruned network could not be measured: load: no kernel"):
+            shop.outcome(points_of(device, supernet), 30)
 
 
 def test_memory_is_measured_in_the_end(supernet: SuperNet, tmp_path: Path) -> None:

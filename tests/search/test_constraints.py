@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hwnas.errors import UsageError
+from hwnas.search import steering
 from hwnas.search.constraints import Limit, excess, limits_of, parse_increase, parse_limit, show, show_increase
 from hwnas.search.pareto import non_dominated
 from hwnas.search.searcher import Trial, get_searcher
@@ -192,6 +193,44 @@ def test_the_search_ends_where_nothing_else_meets_the_limits() -> None:
         asked.append(trial.architecture)
         searcher.tell(trial.number, (error(trial.architecture), 0.0))
     assert set(asked) == {SPACE.largest(), *able}
+
+
+@pytest.mark.parametrize("name", ["random_search", "local_search"])
+def test_few_networks_within_the_limits_are_found_in_a_large_space(name: str) -> None:
+    """Of 110,592 networks 170 cost 24 or less; the largest costs 9,432."""
+    space = get_space("small", Dimensions(layers=6, heads=12, units=1536, head_size=2, hidden_size=24))
+
+    def price(arch: Architecture) -> float:
+        return sum(3 * heads + units for heads, units in arch.shape)
+
+    inner = get_searcher(name, space, objectives=2, evaluations=100, seed=0)
+    searcher = Steered(
+        inner, space, lambda arch: (price(arch),), excess=lambda arch: max(0.0, price(arch) / 24 - 1),
+        always={space.largest()},
+    )  # fmt: skip
+    asked = []
+    for _ in range(100):
+        trial = searcher.ask()
+        assert trial is not None
+        asked.append(trial.architecture)
+        searcher.tell(trial.number, (1.0 / price(trial.architecture), 0.0))
+    assert len(set(asked)) == 100
+    assert all(price(arch) <= 24 for arch in asked[1:])
+
+
+def test_an_enumeration_finds_all_within_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 256 networks 87 cost 24 or less; between them come long runs of others."""
+    monkeypatch.setattr(steering, "_FEW", 0)
+    searcher = Steered(
+        get_searcher("exhaustive", SPACE, objectives=2, evaluations=256, seed=0), SPACE, lambda arch: (cost(arch),),
+        excess=lambda arch: max(0.0, cost(arch) / 24 - 1), patient=True,
+    )  # fmt: skip
+    asked = []
+    while (trial := searcher.ask()) is not None:
+        asked.append(trial.architecture)
+        searcher.tell(trial.number, (error(trial.architecture), 0.0))
+    assert len(asked) == len(set(asked)) == 87
+    assert not searcher.gave_up
 
 
 def test_pauses_come_before_the_proposal_they_name() -> None:

@@ -109,7 +109,7 @@ def test_under_limits_the_progress_says_what_ended_it_and_counts_by_all_costs(tm
             progress=lambda done, total, text: said.append(f"{done}/{total} {text}"),
         )  # fmt: skip
     assert said[0] == f"1/{EVALUATIONS} 0 on the front"
-    assert said[-1] == "4/4 3 on the front, found nothing else within the limits"
+    assert said[-1] == "4/4 3 on the front, found no other network within the limits"
     for number in (-1, 4):
         with pytest.raises(UsageError, match=f"told of trial {number}; the trials asked for are 0 to 3"):
             searcher.tell(number, (0.5,))
