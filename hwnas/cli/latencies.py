@@ -53,6 +53,7 @@ def print_rows(entries: Sequence[Entry]) -> None:
     for setting, held in groupby(entries, key=lambda entry: entry.setting):
         here = list(held)
         rows = sorted((e for e in here if isinstance(e, MeasuredEntry)), key=lambda e: e.measured.seconds)
+        measured = {entry.network for entry in rows}  # some failed at first
         many = len({_model(entry.network) for entry in rows}) > 1
         table = _table(_title(setting), "network", "role")
         for column in ("measured\n\\[ms]", "95% interval\n\\[ms]", "sequences\n\\[1/s]", "peak\n[MiB]"):
@@ -76,7 +77,7 @@ def print_rows(entries: Sequence[Entry]) -> None:
             table.caption, table.caption_justify = "* measured on a disturbed device", "left"
         out.print(table)
         for item in here:
-            if isinstance(item, FailureEntry):
+            if isinstance(item, FailureEntry) and item.network not in measured:
                 told = f"{item.failure.stage}: {item.failure.reason}"
                 out.print(f"not measured: {network_name(item.network)}, {told}", markup=False, highlight=False)
             elif isinstance(item, FitEntry) and item.fit.mean_error is not None:

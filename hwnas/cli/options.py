@@ -25,7 +25,8 @@ BegunRun = Annotated[
     typer.Argument(help="Run folder. [default: the only one in runs]", show_default=False, metavar="[RUN]"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0, max=2**32 - 1)]
+# A database holds no larger one.
+Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.", min=0, max=2**31 - 1)]
 
 Model = Annotated[
     str | None,

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from hwnas.compile.export import export_onnx, max_sequence_length, verify_onnx
 from hwnas.compile.manifest import FILE_NAME, Numbers, check_manifest, write_manifest
 from hwnas.errors import CheckpointError, RunFolderError, UsageError
 from hwnas.provenance import hash_json, versions
+from hwnas.training.seal import disk_errors
 
 if TYPE_CHECKING:
     from hwnas.spaces.architecture import Architecture
@@ -91,7 +93,10 @@ def build_member(
         "versions": versions(),
     }
     temporary = folder.with_name(f".{folder.name}.tmp")
+    alone = ExitStack()
     try:
+        alone.enter_context(_alone_in(folder.parent))
+        alone.callback(_discard, temporary)  # before the folder is let go
         kept = _kept(folder, inputs)
         if kept is not None:
             if kept["numbers"] != _plain(numbers.to_json()):
@@ -101,7 +106,8 @@ def build_member(
         _discard(temporary)
         temporary.mkdir(parents=True)
         say("save")
-        save_extracted(module, temporary, tokenizer)
+        with disk_errors():
+            save_extracted(module, temporary, tokenizer)
         say("export")
         export_onnx(module, temporary / ONNX_NAME, precision=precision, sequence_length=shapes.sequence_length[1])
         say("verify")
@@ -128,8 +134,23 @@ def build_member(
             f"cannot write {error.filename or folder}: {error.strerror or error}; choose a folder that is writable."
         ) from error
     finally:
-        _discard(temporary)
+        alone.close()
     return {**_plain(manifest), "reused": False}
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process builds in a folder, and keep others out; not where folders cannot be locked."""
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def hash_weights(module: nn.Module) -> str:
@@ -161,7 +182,8 @@ def _kept(folder: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
         manifest = check_manifest(folder)
     except CheckpointError:  # empty, damaged, or of another schema: it is built again
         return None
-    return manifest if manifest.get("inputs") == _plain(inputs) and "numbers" in manifest else None
+    whole = {ONNX_NAME, "config.json"} <= set(manifest["files"])
+    return manifest if whole and manifest.get("inputs") == _plain(inputs) and "numbers" in manifest else None
 
 
 def _verified(shapes: ShapeProfile) -> tuple[tuple[int, int], ...]:

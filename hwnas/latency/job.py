@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,8 +151,16 @@ class Job:
                     assert isinstance(row, Measured)
                     self.table.put(self.setting, key, items[key].role, row)
                     results[key] = row
-            for key, result in results.items():
-                if isinstance(result, Failure) and key not in doubted:
+            for key, result in list(results.items()):
+                if not isinstance(result, Failure):
+                    continue
+                if key in kept:  # its row stays, whatever came of it now
+                    results[key] = known  # type: ignore[assignment]
+                elif key in doubted:  # one that could not be exported
+                    row = less_doubtful(doubted[key], result)
+                    self.table.put(self.setting, key, items[key].role, row)
+                    results[key] = row
+                else:
                     self.table.put_failure(self.setting, key, result, date)
         return results
 
@@ -171,7 +180,7 @@ class Job:
             self.report.begin(stage, min(part.before, part.total))
         # Memory does not mind what runs beside it; times do, and come later. Full TensorRT times kernels as it builds.
         alone = self.artifact == "engine" and self.setting.runtime == "tensorrt"
-        with ThreadPoolExecutor(1) as pool:
+        with _cancelled(ThreadPoolExecutor(1)) as pool:
             for number, (key, item) in enumerate(items.items()):
                 made = self._export(item, network_path(folder, key, self.artifact))
                 if isinstance(made, Failure):
@@ -238,6 +247,17 @@ class Job:
             return ("no_anchor",)
         found = summarise(timing.rounds, timing.sessions, timing.effects, timing.level_error)
         return ("drift",) if abs(found.seconds / known.seconds - 1) > DRIFT else ()
+
+
+@contextmanager
+def _cancelled(pool: ThreadPoolExecutor) -> Iterator[ThreadPoolExecutor]:
+    """A pool that an error, or Ctrl-C, ends without what is queued."""
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def less_doubtful(old: Measured, new: Measured | Failure) -> Measured:

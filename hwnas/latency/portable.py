@@ -10,6 +10,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def export_file(table: LatencyTable, path: Path, selection: Selection | None = N
         temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise TableError(f"{path} cannot be written ({error.strerror or error}); give another file.") from error
     return entries
 

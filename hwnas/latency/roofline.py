@@ -94,7 +94,8 @@ class ModelFacts:
             numbers = {name: int(data[name]) for name in _NUMBERS}
             if min(value for name, value in numbers.items() if name != "segments") < 1:
                 raise ValueError
-            return cls(**numbers, plain=_is_plain(str(data["model_type"])))
+            embedding = int(data.get("embedding_size", 0))
+            return cls(**numbers, embedding_size=embedding, plain=_is_plain(str(data["model_type"])))
         except (ValueError, KeyError, TypeError) as error:
             raise TableError(f"not the key of a network: {key[:80]!r}; the table is damaged.") from error
 

@@ -6,6 +6,7 @@ Predictions are not. `docs/table.md` says how several processes share a table an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -248,7 +249,7 @@ def open_table(path_or_url: str | Path | None) -> LatencyTable:
     """
     place = default_table_path() if path_or_url is None else path_or_url
     path = file_of(place)
-    if path is not None and not path.exists():
+    if path is not None and not os.path.exists(path):  # false, too, where one may not look
         raise TableError(f"{path}: no such table; `hwnas profile` makes one, --table names another.")
     return LatencyTable(place)
 
@@ -263,7 +264,7 @@ def table_if_there(path_or_url: str | Path | None) -> Iterator[LatencyTable | No
     Raises:
         TableError: There is no such file, or `LatencyTable` refuses it.
     """
-    if path_or_url is None and not default_table_path().exists():
+    if path_or_url is None and not os.path.exists(default_table_path()):
         yield None
         return
     with open_table(path_or_url) as table:

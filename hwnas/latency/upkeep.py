@@ -55,7 +55,10 @@ class Pruning:
             raise UsageError("prune: a failure has no flags; give --failures or --flagged, not both.")
         before = None
         if self.older_than is not None:
-            before = (now or datetime.now(UTC)) - timedelta(days=self.older_than)
+            try:
+                before = (now or datetime.now(UTC)) - timedelta(days=self.older_than)
+            except (OverflowError, ValueError) as error:
+                raise UsageError(f"--older-than {self.older_than:g}: expected days, fewer than since year 1") from error
         ours = TimingProtocol().key().split(" ")[0]
         going = [entry for entry in entries if self._takes(entry, before, ours)]
         return going if self.failures else with_fits(going, entries)

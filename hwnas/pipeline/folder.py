@@ -76,7 +76,7 @@ class RunFolder:
 
     def exists(self) -> bool:
         """Whether a run has begun here."""
-        return (self.path / "run.json").is_file()
+        return os.path.isfile(self.path / "run.json")  # false, too, where one may not look
 
     def check(self, spec: RunSpec) -> None:
         """Check that a run can begin here, or that the one that has begun is of this spec.

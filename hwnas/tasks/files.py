@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import sys
 import zlib
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[Any, ...]]:
     suffix = next((s for s in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(s)), None)
     if suffix is None:
         raise DataError(f"{path}: unknown kind of file; expected a name that ends in {', '.join(SUFFIXES)}.")
-    if not path.is_file():
+    if not os.path.isfile(path):  # false, too, where one may not look
         raise DataError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; expected a data file.")
     try:
         if suffix == ".parquet":

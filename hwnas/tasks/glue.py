@@ -101,7 +101,7 @@ def load_glue(
 
 def _find(folder: Path, name: str, split: str) -> Path | None:
     candidates = (folder / name / f"{split}.csv.gz", folder / name / f"{split}.csv")
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if os.path.isfile(path)), None)
 
 
 def _from_file(path: Path, task: GlueTask) -> tuple[Example, ...]:

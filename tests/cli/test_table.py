@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -151,6 +152,11 @@ def test_wrong_options(path):
         call("prune", "--table", path)
     with pytest.raises(HwnasError, match="a failure has no flags"):
         call("prune", "--table", path, "--failures", "--flagged")
+    for days in ("1e6", "1e12", "nan", "inf"):
+        with pytest.raises(HwnasError, match=f"--older-than {re.escape(f'{float(days):g}')}: expected days, fewer"):
+            call("prune", "--table", path, "--older-than", days)
+    with pytest.raises(HwnasError, match=r"x\.csv cannot be written \(Not a directory\)"):
+        call("export", f"{path}/x.csv", "--table", path)
     with pytest.raises(HwnasError, match="not both"):
         call("diff", path, path, "--table", path)
     with pytest.raises(HwnasError, match="cannot be merged into itself"):

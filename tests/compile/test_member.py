@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import resource
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,25 @@ def test_other_folders_are_not_replaced(attempt: Callable[..., dict[str, object]
     with pytest.raises(RunFolderError, match=r"cannot write .*; choose a folder that is writable"):
         attempt(tmp_path / "mine" / "thesis.tex" / "member")
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_disk_that_is_full_is_one_line(attempt: Callable[..., dict[str, object]], tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))  # the weights are longer
+    try:
+        with pytest.raises(RunFolderError, match="cannot write"):
+            attempt(tmp_path / "cpu")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_builds_of_one_member_take_turns(attempt: Callable[..., dict[str, object]], tmp_path: Path) -> None:
+    """One waits at the door and then finds the member there."""
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: attempt(tmp_path / "cpu"), range(2)))
+    assert sorted(bool(manifest["reused"]) for manifest in made) == [False, True]
+    assert made[0]["files"] == made[1]["files"] == check_manifest(tmp_path / "cpu")["files"]
 
 
 def test_member_for_the_processor_and_a_failed_build(

@@ -67,6 +67,24 @@ def test_a_doubtful_row_is_measured_once_more(bert, archs, setting, doubtful):
     assert calls[-1][1] == calls[-1][2]
 
 
+def test_a_row_stays_where_its_network_cannot_be_exported_again(bert, archs, setting, doubtful, monkeypatch):
+    exporting = jobs.Exporter.export
+    full, small, _ = archs
+
+    def refuse(self, arch, *positional, **keywords):
+        if arch in (full, small):  # the anchor, whose row has no doubts, and the one that is measured once more
+            raise ProfilerError("cannot be calibrated")
+        return exporting(self, arch, *positional, **keywords)
+
+    monkeypatch.setattr(jobs.Exporter, "export", refuse)
+    with LatencyTable(doubtful) as table:
+        before = {network: row for network, _, row in table.rows(setting)}
+        found = measure(bert, archs, setting, table)
+        assert table.failures(setting) == []
+    keys = [network_key(bert, arch) for arch in archs]
+    assert found == [before[keys[0]], replace(before[keys[1]], attempts=2), before[keys[2]]]
+
+
 def test_rows_are_taken_as_they_are_if_asked_so(bert, archs, setting, doubtful):
     with LatencyTable(doubtful) as table:
         found = measure(bert, archs, setting, table, remeasure=False, progress=lambda *call: pytest.fail(str(call)))
