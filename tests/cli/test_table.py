@@ -152,7 +152,7 @@ def test_wrong_options(path):
         call("prune", "--table", path)
     with pytest.raises(HwnasError, match="a failure has no flags"):
         call("prune", "--table", path, "--failures", "--flagged")
-    for days in ("1e6", "1e12", "nan", "inf"):
+    for days in ("1e6", "1e12", "inf"):
         with pytest.raises(HwnasError, match=f"--older-than {re.escape(f'{float(days):g}')}: expected days, fewer"):
             call("prune", "--table", path, "--older-than", days)
     with pytest.raises(HwnasError, match=r"x\.csv cannot be written \(Not a directory\)"):
