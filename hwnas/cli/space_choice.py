@@ -106,6 +106,7 @@ def _law(spec: RunSpec, setting: Setting, table: str | None) -> dict[str, float]
         law = predictor_of(config, setting, table).latency
     except TableError as error:
         model = "" if spec.model is None else f" --model {spec.model}"
+        model += "" if table is None else f" --table {table}"
         raise UsageError(
             f"--front current draws near a front of latencies: {str(error).split('; run `')[0]}; run "
             f"`{setting.command()}{model} --num-labels {config.num_labels}` first."

@@ -162,8 +162,7 @@ class TrainOptions:
         alone = self.strategy not in BUDGETED or (self.strategy == "kd" and self.k == 0)
         if self.whole_weight not in (None, 1) and alone:
             raise UsageError(
-                f"--whole-weight has no effect where a step trains one network: use {', '.join(BUDGETED)}, kd with --k "
-                "above 0."
+                "--whole-weight has no effect where a step trains one network: use sandwich, full, kd (--k above 0)."
             )
         if self.logging_dir is not None and "tensorboard" not in self.integrations:
             raise UsageError("--logging-dir needs --report-to tensorboard.")
