@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,22 @@ def tiny_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(f"{' '.join(words)} {number},{'blame' if label else 'praise'}")
     file.write_text("text,label\n" + "\n".join(rows) + "\n")
     return file
+
+
+@contextmanager
+def _full_after(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture(scope="session")
+def full_after() -> Callable[[int], AbstractContextManager[None]]:
+    """`with full_after(size):` no file may grow beyond some bytes."""
+    return _full_after
 
 
 @pytest.fixture

@@ -81,11 +81,6 @@ class Baseline:
         names = (*_COMPARED, "runtime_version") if mine["runtime"] == setting["runtime"] else _COMPARED
         return all(mine[name] == setting[name] for name in names)
 
-    def is_of(self, about: Mapping[str, Any]) -> bool:
-        """Whether it is of the super-network of a front; either may be too old to say."""
-        mine, other = self.about.get("weights"), about.get("weights")
-        return mine is None or other is None or mine == other
-
     def has_examples_of(self, about: Mapping[str, Any]) -> bool:
         """Whether its validation error is of the same examples as those of a front."""
         return all(self.about[name] == about.get(name) for name in ("validation_examples", "seed"))

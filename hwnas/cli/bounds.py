@@ -110,11 +110,11 @@ def find(
     from hwnas.pipeline.train import load_data
 
     if folder.exists():
-        spec = folder.spec()
+        spec, examples_of = folder.spec(), load_data(folder)
     else:
         data = DataSpec(task=task, data_dir=None if data_dir is None else str(data_dir))
         spec = RunSpec(model=model, data=data, seed=seed)
-    examples_of = load_data(folder) if folder.exists() else spec.data.load(spec.seed)
+        examples_of = data.load(seed)
     with reporter() as report:
         module, tokenizer, weights = scored_model(
             folder, model=spec.model, task=examples_of, seed=spec.seed, progress=report

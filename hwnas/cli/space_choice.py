@@ -91,9 +91,8 @@ def with_law(spec: RunSpec, folder: RunFolder, setting: Callable[[], Setting], t
 
     if spec.train.front != CURRENT:
         return spec
-    law, device = folder.spec().front_law if folder.exists() else None, setting()
-    if needs_law(spec, folder):
-        law = _law(spec, device, table)
+    device = setting()
+    law = _law(spec, device, table) if needs_law(spec, folder) else folder.spec().front_law
     return replace(spec, front_law=law, front_device=device.device())
 
 

@@ -121,7 +121,7 @@ def fronts_beside(folder: RunFolder, baseline: Baseline) -> list[tuple[str, Fron
 
 
 def _are_together(baseline: Baseline, front: Front) -> bool:
-    return baseline.is_beside(front.about["setting"]) and baseline.is_of(front.about)
+    return baseline.is_beside(front.about["setting"]) and front.is_of(baseline.about.get("weights"))
 
 
 def draw_fronts(folder: RunFolder) -> None:

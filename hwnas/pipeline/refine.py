@@ -74,7 +74,6 @@ class Refinement:
         say: Progress.
         seed: Seed of the order of measurements.
         remeasure: Measure rows with doubts once more; see `measure`.
-        spent: How many have been measured, or could not be.
 
     Raises:
         UsageError: No device is here, or the latency is not among the costs.
@@ -88,9 +87,13 @@ class Refinement:
     say: Progress
     seed: int
     remeasure: bool = True
-    spent: int = 0
     _rows: dict[tuple[int, str], dict[str, Measured]] = field(default_factory=dict)
     _tried: set[tuple[int, str, Shape]] = field(default_factory=set)
+
+    @property
+    def spent(self) -> int:
+        """How many have been measured, or could not be."""
+        return len(self._tried)
 
     @property
     def measured(self) -> int:
@@ -114,7 +117,6 @@ class Refinement:
         if count <= 0:
             return
         chosen = self._choose(found, count)
-        self.spent += len(chosen)
         self._tried |= {(number, precision, arch.shape) for number, precision, arch in chosen}
         groups: dict[tuple[int, str], list[Architecture]] = {}
         for number, precision, arch in chosen:

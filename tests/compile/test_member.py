@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -129,14 +129,11 @@ def test_other_folders_are_not_replaced(attempt: Callable[..., dict[str, object]
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
 
 
-def test_a_disk_that_is_full_is_one_line(attempt: Callable[..., dict[str, object]], tmp_path: Path) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))  # the weights are longer
-    try:
-        with pytest.raises(RunFolderError, match="cannot write"):
-            attempt(tmp_path / "cpu")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def test_a_disk_that_is_full_is_one_line(
+    attempt: Callable[..., dict[str, object]], tmp_path: Path, full_after: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    with full_after(5_000), pytest.raises(RunFolderError, match="cannot write"):  # the weights are longer
+        attempt(tmp_path / "cpu")
     assert list(tmp_path.iterdir()) == []
 
 

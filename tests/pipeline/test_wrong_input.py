@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +58,11 @@ def test_a_space_that_is_too_large_is_refused_before_the_training(refused: Refus
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="files have no limits here")
-def test_a_disk_that_is_full_while_a_training_is_kept(refused: Refused, training: list[str], tmp_path: Path) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # no file of weights may be so long
-    try:
+def test_a_disk_that_is_full_while_a_training_is_kept(
+    refused: Refused, training: list[str], tmp_path: Path, full_after: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    with full_after(20_000):  # no file of weights may be so long
         line = refused("train", tmp_path / "run", *training, "--max-steps", 2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert f"cannot write to {tmp_path / 'run'}" in line
 
 

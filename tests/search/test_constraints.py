@@ -113,6 +113,15 @@ def small(layers: int, heads: int, units: int) -> Architecture:
     return SPACE.decode([layers, heads, units])
 
 
+def asked_of(searcher: Steered, most: int) -> list[Architecture]:
+    """What a searcher asks for, up to a number of networks, told the error of each."""
+    asked: list[Architecture] = []
+    while len(asked) < most and (trial := searcher.ask()) is not None:
+        asked.append(trial.architecture)
+        searcher.tell(trial.number, (error(trial.architecture), 0.0))
+    return asked
+
+
 def test_what_a_searcher_is_told_by_hand() -> None:
     """Costs are 3 per head and 1 per unit: 112 for the largest network; the limit is 20."""
     largest, within, beyond, poor = SPACE.largest(), small(1, 2, 8), small(2, 4, 16), small(1, 1, 1)
@@ -164,13 +173,7 @@ def test_evaluations_are_spent_within_the_limits(name: str) -> None:
             inner, SPACE, lambda arch: (cost(arch),), excess=lambda arch: max(0.0, cost(arch) / most - 1),
             always={SPACE.largest()},
         )  # fmt: skip
-        asked = []
-        for _ in range(25):
-            trial = searcher.ask()
-            assert trial is not None
-            asked.append(trial.architecture)
-            searcher.tell(trial.number, (error(trial.architecture), 0.0))
-        return asked, searcher.skipped
+        return asked_of(searcher, 25), searcher.skipped
 
     asked, skipped = run()
     assert asked[0] == SPACE.largest()
@@ -188,34 +191,24 @@ def test_the_search_ends_where_nothing_else_meets_the_limits() -> None:
         inner, SPACE, lambda arch: (cost(arch),), excess=lambda arch: max(0.0, cost(arch) / 6 - 1),
         always={SPACE.largest()},
     )  # fmt: skip
-    asked = []
-    while (trial := searcher.ask()) is not None:
-        asked.append(trial.architecture)
-        searcher.tell(trial.number, (error(trial.architecture), 0.0))
+    asked = asked_of(searcher, SPACE.size)
+    assert searcher.ask() is None
     assert set(asked) == {SPACE.largest(), *able}
 
 
 @pytest.mark.parametrize("name", ["random_search", "local_search"])
 def test_few_networks_within_the_limits_are_found_in_a_large_space(name: str) -> None:
-    """Of 110,592 networks 170 cost 24 or less; the largest costs 9,432."""
+    """Of 110,592 networks 114 cost 24 or less; the largest costs 9,432."""
     space = get_space("small", Dimensions(layers=6, heads=12, units=1536, head_size=2, hidden_size=24))
-
-    def price(arch: Architecture) -> float:
-        return sum(3 * heads + units for heads, units in arch.shape)
 
     inner = get_searcher(name, space, objectives=2, evaluations=100, seed=0)
     searcher = Steered(
-        inner, space, lambda arch: (price(arch),), excess=lambda arch: max(0.0, price(arch) / 24 - 1),
+        inner, space, lambda arch: (cost(arch),), excess=lambda arch: max(0.0, cost(arch) / 24 - 1),
         always={space.largest()},
     )  # fmt: skip
-    asked = []
-    for _ in range(100):
-        trial = searcher.ask()
-        assert trial is not None
-        asked.append(trial.architecture)
-        searcher.tell(trial.number, (1.0 / price(trial.architecture), 0.0))
+    asked = asked_of(searcher, 100)
     assert len(set(asked)) == 100
-    assert all(price(arch) <= 24 for arch in asked[1:])
+    assert all(cost(arch) <= 24 for arch in asked[1:])
 
 
 def test_an_enumeration_finds_all_within_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,10 +218,8 @@ def test_an_enumeration_finds_all_within_the_limits(monkeypatch: pytest.MonkeyPa
         get_searcher("exhaustive", SPACE, objectives=2, evaluations=256, seed=0), SPACE, lambda arch: (cost(arch),),
         excess=lambda arch: max(0.0, cost(arch) / 24 - 1), patient=True,
     )  # fmt: skip
-    asked = []
-    while (trial := searcher.ask()) is not None:
-        asked.append(trial.architecture)
-        searcher.tell(trial.number, (error(trial.architecture), 0.0))
+    asked = asked_of(searcher, SPACE.size)
+    assert searcher.ask() is None
     assert len(asked) == len(set(asked)) == 87
     assert not searcher.gave_up
 

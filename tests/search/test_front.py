@@ -6,10 +6,9 @@ import csv
 import fcntl
 import io
 import json
-import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -32,17 +31,6 @@ from hwnas.slicing.extract import extract, parameter_count
 from hwnas.spaces import Architecture
 
 ARCH = Architecture((2, 0), (3, 0))
-
-
-@contextmanager
-def full_after(size: int) -> Iterator[None]:
-    """No file may grow beyond some bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -221,7 +209,9 @@ def test_searches_of_one_run_share_its_evaluations(tmp_path: Path) -> None:
         assert len(cache) == 18
 
 
-def test_a_full_disk_is_one_clear_error_and_nothing_is_left_of_it(front: Front, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_clear_error_and_nothing_is_left_of_it(
+    front: Front, tmp_path: Path, full_after: Callable[[int], AbstractContextManager[None]]
+) -> None:
     with EvaluationCache(tmp_path / "e.jsonl", {}) as cache:
         cache.put("test", ARCH, 0.25, 1.0)
         before = (tmp_path / "e.jsonl").read_bytes()
