@@ -23,6 +23,7 @@ from typing import Any
 from hwnas.bench.scale import Scale
 from hwnas.bench.units import Unit
 from hwnas.errors import HwnasError, RunFolderError
+from hwnas.locks import lock
 from hwnas.provenance import git_commit, versions
 from hwnas.search.front import is_temporary, write_at_once
 from hwnas.spaces import Architecture
@@ -170,8 +171,6 @@ class BenchFolder:
         Raises:
             RunFolderError: Another run works in it, or it cannot be written.
         """
-        import fcntl
-
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / ".lock").open("w")
@@ -179,11 +178,13 @@ class BenchFolder:
             raise RunFolderError(f"cannot write to {self.path} ({error.strerror}); give another --folder.") from error
         with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                free = lock(file.fileno(), wait=False)
             except OSError as error:
+                raise RunFolderError(f"cannot lock {self.path} ({error.strerror}); give another --folder.") from error
+            if not free:
                 raise RunFolderError(
                     f"another `hwnas bench run` works in {self.path}; wait for it, or give another --folder."
-                ) from error
+                )
             yield
 
     def write(self, unit: Unit, rows: Sequence[Row], about: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from hwnas.cli import options
 from hwnas.cli.console import out, print_json
 from hwnas.cli.prepare import device_setting, quiet, run_to_read
 from hwnas.cli.progress import Report, reporter
+from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
     from hwnas.latency.events import ProfileEvent
@@ -113,6 +114,8 @@ def profile(
 
         get_target(target)
     setting = None if estimate else device_setting(target, runtime, precision, batch, seq_len, threads, rounds)
+    if run is not None and model is not None:
+        raise UsageError(f"--model {model}: the model of {run} is profiled; leave one of them out.")
     quiet()
     if num_labels is not None and run is None:
         from hwnas.training.pretrained import EMBEDDED

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from hwnas.compile.engine import ShapeProfile, build_engine, plan_build
 from hwnas.compile.export import export_onnx, max_sequence_length, verify_onnx
 from hwnas.compile.manifest import FILE_NAME, Numbers, check_manifest, write_manifest
 from hwnas.errors import CheckpointError, RunFolderError, UsageError
+from hwnas.locks import lock
 from hwnas.provenance import hash_json, versions
 from hwnas.training.seal import disk_errors
 
@@ -141,13 +142,10 @@ def build_member(
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Wait until no other process builds in a folder, and keep others out; not where folders cannot be locked."""
-    import fcntl
-
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        lock(handle)
         yield
     finally:
         os.close(handle)

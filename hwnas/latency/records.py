@@ -70,8 +70,13 @@ class Setting:
 
     def command(self) -> str:
         """The command line that measures in this setting."""
+        rounds = self.rounds()
+        return f"hwnas profile {self.device()}{f' --rounds {rounds}' if rounds else ''}"
+
+    def rounds(self) -> int | None:
+        """Rounds of timing that the protocol's key names; None where they are as usual."""
         found = re.search(r" rounds=(\d+)", self.protocol)
-        return f"hwnas profile {self.device()}{f' --rounds {found[1]}' if found else ''}"
+        return int(found[1]) if found else None
 
     def device(self) -> str:
         """The options that name the device, and how networks run on it, without versions and protocol."""

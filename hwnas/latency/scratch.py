@@ -17,11 +17,11 @@ from pathlib import Path
 
 from hwnas.errors import HwnasError, ProfilerError, TableError
 from hwnas.latency.networks import Network
+from hwnas.locks import lock
 
 _NOTE = ".json"
 _SUFFIXES = {"onnx": ".onnx", "module": ".pt", "engine": ".engine"}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_NO_LOCKS = (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what file systems without locks say
 _NOTHING = 2**20  # free bytes under which a disk counts as full
 
 
@@ -63,25 +63,18 @@ def scratch_folder(beside: Path | None, about: str) -> Iterator[Path]:
 
 def _hold(place: Path) -> int | None:
     """Make a folder and lock it until the descriptor is closed or the process ends; None if another one has it."""
-    import fcntl
-
     while True:
         place.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # removed just now by the one that had it
-            held = os.open(place, os.O_RDONLY)
+            held, free = os.open(place, os.O_RDONLY), False
             try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(held), place.stat()):
-                    return held
-            except BlockingIOError:
-                os.close(held)
-                return None
-            except OSError as error:
-                if error.errno in _NO_LOCKS:
-                    return held
-                os.close(held)
-                raise
-            os.close(held)  # the lock of a folder that was removed, and made again
+                taken = lock(held, wait=False)
+                free = taken and os.path.samestat(os.fstat(held), place.stat())
+            finally:
+                if not free:  # another one's, or the lock of a folder that was removed, and made again
+                    os.close(held)
+            if free or not taken:
+                return held if free else None
 
 
 def network_path(folder: Path, key: str, artifact: str = "onnx") -> Path:

@@ -52,7 +52,8 @@ def make_setting(
         raise UnknownNameError("precision", precision, PRECISIONS)
     device = require_device(facts)
     if facts.kind == "gpu":
-        check_first(facts, [found for found in detect_devices() if found.kind == "gpu"], visible_device(os.environ))
+        gpus = [found for found in detect_devices() if found.kind == "gpu"]
+        check_first(facts, gpus, visible_device(os.environ), os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID"))
     if facts.kind not in profiler.kinds:
         raise ProfilerError(
             f"runtime {runtime} does not run on a {facts.kind}, such as {facts.name}; it serves targets of the kind "
@@ -125,24 +126,37 @@ def check_here(setting: Setting) -> None:
         )
 
 
-def check_first(target: Target, gpus: Sequence[Device], first: int | str) -> None:
+def check_first(target: Target, gpus: Sequence[Device], first: int | str, order: str = "PCI_BUS_ID") -> None:
     """Refuse a target that is in this machine, but behind another GPU: programs run on the one that they see first.
 
     Args:
         target: A GPU of this machine.
         gpus: All of them, in the order of the bus.
-        first: The one that programs see first, from `visible_device`; of one that is given by its UUID nothing is said.
+        first: The one that programs see first, from `visible_device`.
+        order: How CUDA numbers them, `CUDA_DEVICE_ORDER`.
 
     Raises:
-        DeviceNotFoundError: Another GPU comes first; says how to put the target there.
+        DeviceNotFoundError: Another GPU comes first, or it cannot be told which of several kinds does: it is given
+            by its UUID, or CUDA does not number by the bus. Says how to put the target first.
     """
-    if isinstance(first, str) or (first < len(gpus) and is_device(target, gpus[first])):
+    absent = isinstance(first, int) and first >= len(gpus)
+    if not absent and all(is_device(target, gpu) for gpu in gpus):
         return
     index = next((number for number, gpu in enumerate(gpus) if is_device(target, gpu)), 0)
-    seen = f"see {gpus[first].name} first" if first < len(gpus) else f"are shown GPU {first}, which is not there"
+    cure = f"CUDA_VISIBLE_DEVICES={index}"
+    if absent:
+        seen = f"are shown GPU {first}, which is not there"
+    elif order != "PCI_BUS_ID":
+        seen, cure = f"go by CUDA_DEVICE_ORDER={order}", f"CUDA_DEVICE_ORDER=PCI_BUS_ID and {cure}"
+    elif isinstance(first, str):
+        seen = f"go by CUDA_VISIBLE_DEVICES={first}, which does not say which kind that is"
+    elif is_device(target, gpus[first]):
+        return
+    else:
+        seen = f"see {gpus[first].name} first"
     raise DeviceNotFoundError(
-        f"target {target.name} is GPU {index} of this machine, but programs {seen}; set CUDA_VISIBLE_DEVICES={index} "
-        "and run the same command again."
+        f"target {target.name} is GPU {index} of this machine, but programs {seen}; set {cure} and run the same "
+        "command again."
     )
 
 

@@ -99,7 +99,7 @@ def search_name(
     return (
         f"{'+'.join(options.costs)}-{device or first.target}-{runtime}{precisions}-b{first.batch}"
         f"-s{first.sequence_length}{_threads(settings)}-{options.searcher}-{options.evaluations}-seed{options.seed}"
-        f"{_conditions(options)}{'-of-' + '+'.join(beside) if beside else ''}"
+        f"{_conditions(options, first)}{'-of-' + '+'.join(beside) if beside else ''}"
     )
 
 
@@ -118,7 +118,7 @@ def overview_name(options: SearchOptions, devices: Sequence[Device]) -> str:
     return (
         f"{'+'.join(options.costs)}-{'+'.join(device.label for device in devices)}-{runtimes}{precisions}"
         f"-b{first.batch}-s{first.sequence_length}{_threads(settings)}-{options.searcher}-{options.evaluations}"
-        f"-seed{options.seed}{_conditions(options)}"
+        f"-seed{options.seed}{_conditions(options, first)}"
     )
 
 
@@ -128,10 +128,12 @@ def _threads(settings: Sequence[Setting]) -> str:
     return f"-t{threads}" if threads > 1 else ""
 
 
-def _conditions(options: SearchOptions) -> str:
+def _conditions(options: SearchOptions, setting: Setting) -> str:
     """What else tells a search's folder apart: options that are not as usual, steps and limits; empty without any."""
+    rounds = setting.rounds()
     given = {word: (getattr(options, name), getattr(SearchOptions, name)) for name, word in _WORDS.items()}
     parts = [f"{word}-{value}" for word, (value, usual) in given.items() if value != usual]
+    parts += [] if rounds is None else [f"rounds-{rounds}"]
     parts += [] if options.align is None else [f"align-{options.align[0]}-{options.align[1]}"]
     for limit in options.limits:
         where = f"{limit.target}-" if limit.target else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -11,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import RunFolderError
-
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what file systems without locks say
+from hwnas.locks import lock, unlock
 
 
 class Lines:
@@ -65,19 +63,12 @@ class Lines:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the file's lock; what the system refuses meanwhile becomes a RunFolderError."""
-        import fcntl
-
         try:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX)
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise
+            lock(self._file.fileno())
             try:
                 yield
             finally:
-                with suppress(OSError):
-                    fcntl.flock(self._file, fcntl.LOCK_UN)
+                unlock(self._file.fileno())
         except OSError as error:
             raise RunFolderError(
                 f"cannot write {self._path} ({error.strerror or error}); see to the disk and run the same command "

@@ -33,6 +33,9 @@ measured with `benchmarks/quality.py`, see docs/training.md."""
 BUDGETED = ("sandwich", "full", "kd")
 """Strategies whose steps train the whole network and random ones: they have a cost that can be budgeted."""
 
+ALTERNATING = ("random", "random-linear")
+"""Strategies whose steps train one network, a random one or the whole."""
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -151,6 +154,11 @@ class TrainOptions:
             raise UsageError("--front-share needs --front, the front.json of a search or 'current'.")
         if self.front is not None and self.front_share == 0:
             raise UsageError("--front has no effect without --front-share above 0.")
+        one = self.strategy in ALTERNATING
+        if self.random_share != 1 and not one:
+            raise UsageError(
+                f"--random-share has no effect with {self.strategy}; it needs a strategy of {', '.join(ALTERNATING)}."
+            )
         mixed = self.strategy in BUDGETED and self.k > 0  # the whole network and random ones in a step
         if self.front == CURRENT and not mixed:
             raise UsageError(
@@ -159,6 +167,11 @@ class TrainOptions:
             )
         if self.budget is not None and not mixed:
             raise UsageError(f"--budget needs a strategy of {', '.join(BUDGETED)} and --k above 0.")
+        if (self.sampling != "space" or self.front is not None) and not (one or mixed):
+            raise UsageError(
+                f"--sampling and --front have no effect with {self.strategy}"
+                f"{' and --k 0' if self.strategy in BUDGETED else ''}, which draws no sub-networks."
+            )
         alone = self.strategy not in BUDGETED or (self.strategy == "kd" and self.k == 0)
         if self.whole_weight not in (None, 1) and alone:
             raise UsageError(

@@ -186,7 +186,9 @@ def test_two_precisions_in_one_front(fronts: dict[str, Front], folder: RunFolder
     assert any(point["stand_in"] for point in front.points), "what is off the front is not run"
     on = non_dominated([(point["cost"], point["error"]) for point in front.points])
     assert [bool(value) for value in on] == [point["on_front"] for point in front.points]
-    place = folder.front("latency-cpu-fp32+int8-dynamic-b1-s16-local_search-10-seed0-examples-32-members-2-during-0")
+    place = folder.front(
+        "latency-cpu-fp32+int8-dynamic-b1-s16-local_search-10-seed0-examples-32-members-2-during-0-rounds-2"
+    )
     assert {path.name for path in place.iterdir()} == {*FILES, "front-memory.png"}
 
 
@@ -260,7 +262,10 @@ def test_searches_that_cannot_be(folder: RunFolder, table: LatencyTable) -> None
     with pytest.raises(UsageError, match="fp32, fp16, bf16"):
         estimate_setting("a10g", "int8", 1, 16)
     assert search_name(SearchOptions(), far) == "latency-a10g-estimate-fp16-b1-s16-local_search-100-seed0"
-    assert search_name(SearchOptions(), one) == "latency-cpu-fp32-b1-s16-local_search-100-seed0"
+    usual = replace(one, protocol=TimingProtocol().key())
+    assert search_name(SearchOptions(), usual) == "latency-cpu-fp32-b1-s16-local_search-100-seed0"
+    quick = replace(one, protocol=TimingProtocol.of_rounds(4).key())
+    assert search_name(SearchOptions(), quick).endswith("-seed0-rounds-4"), "other rows of the table"
 
 
 def test_a_damaged_baseline_is_one_clear_error(tmp_path: Path) -> None:

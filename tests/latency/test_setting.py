@@ -62,7 +62,13 @@ def test_a_gpu_behind_another_one_is_not_measured_in_its_name() -> None:
     assert "\n" not in str(caught.value)
     check_first(t4, both, 1)
     check_first(t4, both[::-1], 0)
-    check_first(t4, both, "GPU-8a5e")
+    with pytest.raises(DeviceNotFoundError, match="GPU-8a5e, which does not say which kind that is; set CUDA_V"):
+        check_first(t4, both, "GPU-8a5e")
+    check_first(t4, both[1:] * 2, "GPU-8a5e")
+    said = "DEVICE_ORDER=FASTEST_FIRST; set CUDA_DEVICE_ORDER=PCI_BUS_ID and CUDA_VISIBLE_DEVICES=1 and run"
+    with pytest.raises(DeviceNotFoundError, match=said):
+        check_first(t4, both, 1, "FASTEST_FIRST")
+    check_first(t4, both[1:] * 2, 1, "FASTEST_FIRST")
     with pytest.raises(DeviceNotFoundError, match="are shown GPU 2, which is not there"):
         check_first(t4, both, 2)
 

@@ -272,6 +272,8 @@ def test_a_search_without_a_profile(refused: Refused, run: Path, tmp_path: Path)
 def test_stations_out_of_order(refused: Refused, run: Path, tmp_path: Path) -> None:
     assert "hwnas train" in refused("search", tmp_path / "none", "--table", tmp_path / "t.sqlite")
     assert "hwnas train" in refused("profile", tmp_path / "none", "--table", tmp_path / "t.sqlite")
+    line = refused("profile", tmp_path / "none", "--model", "roberta-base", "--table", tmp_path / "t.sqlite")
+    assert "--model roberta-base: the model of" in line
     assert "hwnas search" in refused("build", run)
 
 
