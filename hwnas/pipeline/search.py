@@ -37,6 +37,7 @@ from hwnas.search.search import VALIDATION, Point, search_points
 from hwnas.search.searcher import EXHAUSTIVE, Searcher, get_searcher
 from hwnas.search.steering import Steered
 from hwnas.spaces import Architecture, BoundedSpace, Space, get_space
+from hwnas.tasks import worst_error
 from hwnas.training.pretrained import load_config
 
 __all__ = [
@@ -154,7 +155,9 @@ def search_devices(
             for device in made
         ]
         reference = None if whole in space else judge.known_error(whole, cache)
-        searcher = _searcher(made, space, options, refinement, reference, {whole, space.largest()})
+        searcher = _searcher(
+            made, space, options, refinement, reference, {whole, space.largest()}, worst_error(task.metric)
+        )
         keyed = {
             f"{number} {precision}": _Cost(device, precision)
             for number, device in enumerate(made)
@@ -231,6 +234,7 @@ def _searcher(
     refinement: Refinement,
     reference: float | None,
     always: set[Architecture],
+    worst: float,
 ) -> Searcher:
     """The searcher; as it is where there is one cost and no condition, else told more, and steered."""
     told = _told(devices)
@@ -256,6 +260,7 @@ def _searcher(
         always=always,
         pauses={max(3, options.evaluations // 2): pause} if refinement.most else None,
         seed=options.seed,
+        worst=worst,
         patient=options.searcher == EXHAUSTIVE,
     )
     return steered

@@ -33,10 +33,11 @@ Costs = Callable[[Architecture], Sequence[float]]
 class Steered:
     """Passes proposals on that can meet the limits, and tells every cost beside the error.
 
-    A network beyond a limit is told as (e + v, c * (1 + v)): e is 1 or the worst error so far, c are the costs of the
-    largest network, and v in (0, 1) grows with the distance from the limits. Every network within the limits dominates
-    it, and so does every one that is less far beyond (constrained domination: K. Deb et al., A fast and elitist
-    multiobjective genetic algorithm: NSGA-II, 2002, section VI, written as values, which any searcher understands).
+    A network beyond a limit is told as (e + v, c * (1 + v)): e is the largest error that there can be, c are the costs
+    of the largest network, and v in (0, 1) grows with the distance from the limits. Every network within the limits
+    dominates it, and so does every one that is less far beyond (constrained domination: K. Deb et al., A fast and
+    elitist multiobjective genetic algorithm: NSGA-II, 2002, section VI, written as values, which any searcher
+    understands).
 
     Args:
         inner: A new searcher of one objective more than there are costs.
@@ -48,6 +49,7 @@ class Steered:
         always: Networks that are evaluated whatever their costs, such as the reference.
         pauses: Called before the proposal of that number, counted from 0.
         seed: Seed of the networks drawn in place of proposals.
+        worst: The largest error that there can be, see `hwnas.tasks.worst_error`; a larger one that is told counts.
         patient: Ask the searcher until it has nothing left, and draw none in its place: it goes through all of a space.
 
     Attributes:
@@ -67,6 +69,7 @@ class Steered:
         always: Collection[Architecture] = (),
         pauses: Mapping[int, Callable[[], None]] | None = None,
         seed: int = 0,
+        worst: float = 1.0,
         patient: bool = False,
     ) -> None:
         self._patient = patient
@@ -78,7 +81,7 @@ class Steered:
         self._errors: dict[Architecture, float | None] = {}
         self._met: dict[Architecture, tuple[float, ...]] = {}
         self._rest: Iterator[Architecture] | None = None
-        self._worst = 1.0
+        self._worst = worst
         self.skipped = 0
         self.gave_up = False
 

@@ -2,7 +2,7 @@
 
 from hwnas.tasks.data import Example, TaskData, load_task, load_user_task, task_names
 from hwnas.tasks.encode import EncodedDataset, batches, collator, encode
-from hwnas.tasks.metrics import compute_quality, constant_error, error, quality_name
+from hwnas.tasks.metrics import compute_quality, constant_error, error, quality_name, worst_error
 from hwnas.tasks.task import drawn
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "load_user_task",
     "quality_name",
     "task_names",
+    "worst_error",
 ]

@@ -76,6 +76,11 @@ def constant_error(metric: str, labels: np.ndarray) -> float:
     return 1.0 - max(function(np.full(len(truth), answer), truth) for answer in answers)
 
 
+def worst_error(metric: str) -> float:
+    """Largest error that there can be: 2 for correlations, else 1; UnknownNameError if there is no such metric."""
+    return 2.0 if _known(metric)[1].endswith("correlation") else 1.0
+
+
 def quality_name(metric: str) -> str:
     """The metric's name for tables and axes, such as ``"Matthews correlation"``; UnknownNameError if there is none."""
     return _known(metric)[1]

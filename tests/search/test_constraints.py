@@ -13,6 +13,7 @@ from hwnas.search.pareto import non_dominated
 from hwnas.search.searcher import Trial, get_searcher
 from hwnas.search.steering import Steered
 from hwnas.spaces import Architecture, Dimensions, get_space
+from hwnas.tasks import worst_error
 
 SPACE = get_space("small", Dimensions(layers=4, heads=4, units=16, head_size=2, hidden_size=8))
 
@@ -149,6 +150,21 @@ def test_what_a_searcher_is_told_by_hand() -> None:
     told = [script.told[number] for number in range(4)]
     assert non_dominated(told).tolist() == [False, False, True, False], "what is within the limits dominates the rest"
     assert searcher.ask() is None, "the searcher has no more"
+
+
+def test_an_error_above_1_within_the_limits_dominates_what_is_beyond_them() -> None:
+    """A correlation can be negative, its error up to 2; the network beyond the limit is told first."""
+    script = Script([SPACE.largest(), small(2, 4, 16), small(1, 2, 8)])
+    searcher = Steered(
+        script, SPACE, lambda arch: (cost(arch),), excess=lambda arch: max(0.0, cost(arch) / 50 - 1),
+        always={SPACE.largest()}, worst=worst_error("pearson"),
+    )  # fmt: skip
+    for error in (0.2, 1.4):
+        trial = searcher.ask()
+        assert trial is not None
+        searcher.tell(trial.number, (error, 0.0))
+    assert non_dominated([script.told[1], script.told[2]]).tolist() == [False, True]
+    assert [worst_error(name) for name in ("accuracy", "f1", "matthews", "spearman")] == [1, 1, 2, 2]
 
 
 def test_a_failure_is_passed_on() -> None:
