@@ -55,7 +55,7 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
     """Train one unit, and judge the networks of the list, which is the same for all units."""
     from _train import Trained
 
-    from hwnas.report.space import parameter_counter
+    from hwnas.slicing.extract import parameter_counter
     from hwnas.spaces import get_space
 
     trained = Trained(unit, options.data_dir, options.kept)

@@ -53,7 +53,7 @@ def work(unit: Unit, folder: Path, options: argparse.Namespace) -> list[Row]:
     """Train one unit, and evaluate all members; those of the front on test examples too."""
     from _train import Trained
 
-    from hwnas.report.space import parameter_counter
+    from hwnas.slicing.extract import parameter_counter
 
     trained = Trained(unit, options.data_dir, options.kept)
     trained.train(folder, **changes(unit.variant, unit))

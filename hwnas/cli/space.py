@@ -93,7 +93,8 @@ def space(
     """
     from hwnas.models import get_family
     from hwnas.pipeline.profile import config_of
-    from hwnas.report.space import parameter_counter, plot_spaces, sample_space
+    from hwnas.report.space import plot_spaces, sample_space
+    from hwnas.slicing.extract import parameter_counter
     from hwnas.spaces import get_space, space_names
     from hwnas.training.pretrained import EMBEDDED, load_config
 

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from hwnas.errors import UsageError
 from hwnas.latency.predictor import Predictor
 from hwnas.models.dimensions import Dimensions
-from hwnas.slicing.extract import build_extracted, parameter_count
 from hwnas.spaces import Architecture, Space
 from hwnas.spaces.architecture import indices
 
@@ -66,35 +65,6 @@ class Distribution:
         }
 
 
-def parameter_counter(config: Any, dimensions: Dimensions) -> Callable[[Architecture], int]:
-    """A fast count of a sub-network's parameters, the same as of the extracted module.
-
-    A layer's count is a sum over its two blocks, each straight in its width, so five modules are counted and the rest
-    is worked out.
-
-    Args:
-        config: Hugging Face configuration of the super-network.
-        dimensions: Its sizes.
-    """
-    import torch
-
-    def count(heads: int, units: int) -> int:
-        rest = (0,) * (dimensions.layers - 1)
-        with torch.device("meta"):
-            return parameter_count(build_extracted(config, Architecture((heads, *rest), (units, *rest))))
-
-    base = count(0, 0)
-    head, unit = count(1, 0) - base, count(0, 1) - base
-    more_heads = count(2, 0) - base - head if dimensions.heads > 1 else 0
-    more_units = count(0, 2) - base - unit if dimensions.units > 1 else 0
-
-    def counter(arch: Architecture) -> int:
-        heads = sum(head + (kept - 1) * more_heads for kept in arch.head_counts if kept)
-        return base + heads + sum(unit + (kept - 1) * more_units for kept in arch.unit_counts if kept)
-
-    return counter
-
-
 def sample_space(
     space: Space,
     count: Callable[[Architecture], int],
@@ -108,7 +78,7 @@ def sample_space(
 
     Args:
         space: The space.
-        count: From `parameter_counter`.
+        count: From `hwnas.slicing.extract.parameter_counter`.
         samples: How many to draw.
         shown: How many of them to draw masks of.
         seed: Seed of the draws.
@@ -145,7 +115,7 @@ def plot_spaces(
     Args:
         found: The spaces, all over the same super-network.
         folder: Where to; made if it is missing.
-        count: From `parameter_counter`, for the whole network.
+        count: From `hwnas.slicing.extract.parameter_counter`, for the whole network.
         title: What the super-network is called.
         predictor: For the whole network's latency.
         setting: What the predictor is for.

@@ -9,7 +9,8 @@ from hwnas.errors import UnknownNameError, UsageError
 from hwnas.latency.law import Law
 from hwnas.latency.predictor import Predictor
 from hwnas.latency.records import Estimated, Measured
-from hwnas.slicing.extract import build_extracted, parameter_count
+from hwnas.models import get_family
+from hwnas.slicing.extract import parameter_counter
 from hwnas.spaces import Architecture
 
 ERROR = "error"
@@ -98,17 +99,11 @@ class Parameters:
     name, unit, provenance, needs_profile = "parameters", "parameters", "counted", False
 
     def __init__(self, config: Any, predictor: Predictor | None, laws: Laws | None = None) -> None:
-        self._config = config
-        self._known: dict[tuple[tuple[int, int], ...], int] = {}
+        self._count = parameter_counter(config, get_family(config).dimensions(config))
 
     def __call__(self, arch: Architecture) -> float:
         """Number of parameters."""
-        import torch
-
-        if arch.shape not in self._known:
-            with torch.device("meta"):
-                self._known[arch.shape] = parameter_count(build_extracted(self._config, arch))
-        return float(self._known[arch.shape])
+        return float(self._count(arch))
 
 
 class _FromRows:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from hwnas.errors import CheckpointError, UsageError
 from hwnas.kernels.sliced_linear import select
 from hwnas.models import get_family
+from hwnas.models.dimensions import Dimensions
 from hwnas.slicing.plan import Index, layer_plans
 from hwnas.spaces.architecture import Architecture
 
@@ -133,6 +136,34 @@ def load(folder: str | Path) -> tuple[nn.Module, Any]:
 def parameter_count(module: nn.Module) -> int:
     """Number of parameters of a module, shared ones once."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def parameter_counter(config: Any, dimensions: Dimensions) -> Callable[[Architecture], int]:
+    """A fast count of a sub-network's parameters, the same as of the extracted module, embeddings and head included.
+
+    A layer's count is a sum over its two blocks, each straight in its width, so five modules are counted and the rest
+    is worked out.
+
+    Args:
+        config: Hugging Face configuration of the super-network.
+        dimensions: Its sizes.
+    """
+
+    def count(heads: int, units: int) -> int:
+        rest = (0,) * (dimensions.layers - 1)
+        with torch.device("meta"):
+            return parameter_count(build_extracted(config, Architecture((heads, *rest), (units, *rest))))
+
+    base = count(0, 0)
+    head, unit = count(1, 0) - base, count(0, 1) - base
+    more_heads = count(2, 0) - base - head if dimensions.heads > 1 else 0
+    more_units = count(0, 2) - base - unit if dimensions.units > 1 else 0
+
+    def counter(arch: Architecture) -> int:
+        heads = sum(head + (kept - 1) * more_heads for kept in arch.head_counts if kept)
+        return base + heads + sum(unit + (kept - 1) * more_units for kept in arch.unit_counts if kept)
+
+    return counter
 
 
 def _shrink(module: nn.Module, arch: Architecture) -> None:

@@ -17,8 +17,8 @@ from hwnas.cli.space import space as command
 from hwnas.errors import HwnasError, TableError, UnknownNameError, UsageError
 from hwnas.latency.predictor import Predictor
 from hwnas.models import family_names, get_family
-from hwnas.report.space import masks_figure, parameter_counter, plot_spaces, sample_space
-from hwnas.slicing.extract import extract, parameter_count
+from hwnas.report.space import masks_figure, plot_spaces, sample_space
+from hwnas.slicing.extract import extract, parameter_count, parameter_counter
 from hwnas.spaces import Architecture, Dimensions, get_space, space_names
 
 DIMENSIONS = Dimensions(layers=3, heads=4, units=20, head_size=6, hidden_size=24)
