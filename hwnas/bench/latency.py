@@ -12,6 +12,7 @@ from hwnas.bench.scale import Scale
 from hwnas.bench.search import provenance
 from hwnas.bench.supernet import Report, load
 from hwnas.bench.units import Unit
+from hwnas.errors import BuildError, ProfilerError
 from hwnas.latency.measure import measure
 from hwnas.latency.table import LatencyTable
 from hwnas.search.pareto import thin
@@ -29,7 +30,8 @@ def latency_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) 
     from there.
 
     Raises:
-        ProfilerError: The runtime refuses a network.
+        ProfilerError, BuildError: The runtime refuses a network in float32. A quantised one that it refuses, or that
+            is too far from PyTorch's answers, has no row; the column `refused` says why.
         RunFolderError: The search that the unit starts from is not done.
     """
     assert unit.needs is not None
@@ -42,7 +44,7 @@ def latency_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) 
     if members:
         errors = [(float(row.parameters), float(row.error or 0.0)) for row in members]
         members = [members[index] for index in thin(errors, MEMBERS)]
-    config, rows = network.model.config, []
+    config, rows, refused = network.model.config, [], []
     with LatencyTable(folder.table) as table:
         setting = setting_of(scale, FLOAT32)
         found = measure(
@@ -61,15 +63,21 @@ def latency_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) 
         for name in (FLOAT32, *PRECISIONS):
             setting = setting_of(scale, name)
             report(0, 1, name)
-            row = whole_row(network, exam, scale, unit, setting, len(rows))
-            (latency,) = measure(
-                config,
-                [row.architecture],
-                setting,
-                table,
-                models=[extract(network.model, row.architecture)],
-                seed=unit.seed,
-                calibration=calibration(network, exam, scale, unit, setting),
-            )
+            try:
+                row = whole_row(network, exam, scale, unit, setting, len(rows))
+                (latency,) = measure(
+                    config,
+                    [row.architecture],
+                    setting,
+                    table,
+                    models=[extract(network.model, row.architecture)],
+                    seed=unit.seed,
+                    calibration=calibration(network, exam, scale, unit, setting),
+                )
+            except (BuildError, ProfilerError) as error:
+                if name == FLOAT32:
+                    raise
+                refused.append(f"{name} of {unit.task} seed {unit.seed} ({error})")  # the others stand without it
+                continue
             rows.append(timed(row, latency))
-    folder.write(unit, rows, provenance(scale, unit, exam, network))
+    folder.write(unit, rows, {**provenance(scale, unit, exam, network), "refused": "; ".join(refused)})

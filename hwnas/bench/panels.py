@@ -42,6 +42,7 @@ class Curve:
         x: Places, as many as values; empty for boxes and levels.
         spread: Standard deviation over seeds of each value; empty where there is none.
         style: How it is drawn.
+        across: How far the interval of each place reaches below and above it; empty where places are exact.
     """
 
     label: str
@@ -49,6 +50,7 @@ class Curve:
     x: tuple[float, ...] = ()
     spread: tuple[float, ...] = ()
     style: Style = "line"
+    across: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,12 +201,20 @@ def _latency(tasks: Sequence[TaskRuns], over: Over) -> list[Panel]:
                 name,
                 tuple(_quality(row) for row in rows),
                 tuple(float("nan") if row.latency is None else row.latency * 1e3 for row in rows),
+                across=tuple(_reach(row) for row in rows),
                 style="points",
             )
             for name, rows in kinds.items()
         )
         panels.append(Panel(entry.title, "measured latency [ms]", f"test {entry.quality}", curves))
     return panels
+
+
+def _reach(row: Row) -> tuple[float, float]:
+    """How far the interval of a latency reaches below and above it, in milliseconds; 0 where there is none."""
+    if row.latency is None or row.latency_low is None or row.latency_high is None:
+        return 0.0, 0.0
+    return max(0.0, row.latency - row.latency_low) * 1e3, max(0.0, row.latency_high - row.latency) * 1e3
 
 
 PANELS: Mapping[str, Callable[[Sequence[TaskRuns], Over], list[Panel]]] = {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hwnas.bench.figures import STANDARD, Figure, Series
+from hwnas.bench.figures import LABELS, STANDARD, Figure, Series
 from hwnas.bench.folder import BenchFolder, Row
 from hwnas.bench.panels import OVER, PANELS, Over, Panel, TaskRuns
 from hwnas.bench.units import Unit, unit_of
@@ -47,6 +48,8 @@ class Picture:
                 "y_label": panel.y_label,
                 "y": y,
                 "spread": curve.spread[index] if curve.spread else None,
+                "x_low": curve.x[index] - curve.across[index][0] if curve.across else None,
+                "x_high": curve.x[index] + curve.across[index][1] if curve.across else None,
                 "scale": self.scale,
             }
             for panel in self.panels
@@ -93,7 +96,14 @@ def make_picture(
             f"{folder.path} holds no result of figure {figure.name}{f' with --budget {budget}' if budget else ''} that "
             f"can be drawn; `hwnas bench run {figure.name} --folder {folder.path}` makes some."
         )
+    notes += [f"left out by --only: {entry.label}" for entry in figure.series((), method) if entry not in series]
     notes += [f"not here: {missing}" for missing in figure.missing]
+    if any(entry.method == "regularized_evolution" for entry in series):
+        notes.append(f"{LABELS['regularized_evolution']} here keeps what nothing dominates; the published one does not")
+    if figure.drawing == "latency":
+        refused = {text["refused"] for entry in tasks for text in texts[entry.task] if text.get("refused")}
+        notes += [f"refused: {reason}" for reason in sorted(refused)]
+        notes += _flags([row for entry in tasks for runs in entry.runs.values() for rows in runs for row in rows])
     if figure.drawing == "points" and any(len(runs) > 1 for entry in tasks for runs in entry.runs.values()):
         notes.append("drawn: the first seed, since each has a super-network of its own")
     used = [text for entry in tasks for text in texts[entry.task]]
@@ -132,6 +142,12 @@ def _gather(
         if not common:
             notes.append(f"left out: {task}, where no seed was run with every series")
             continue
+        lost = {
+            seed: [entry.label for entry in known if seed not in seeds[entry, task]]
+            for entry in known
+            for seed in seeds[entry, task] - common
+        }
+        notes += [f"left out: {task} seed {seed}, without {', '.join(lost[seed])}" for seed in sorted(lost)]
         tasks.append(
             TaskRuns(
                 task=task,
@@ -144,6 +160,13 @@ def _gather(
             )
         )
     return tasks, notes
+
+
+def _flags(rows: Sequence[Row]) -> list[str]:
+    """How many latencies have which flags, in words; nothing without any."""
+    counts = Counter(flag for row in rows for flag in row.flags.split())
+    said = ", ".join(f"{flag} {count}" for flag, count in sorted(counts.items()))
+    return [f"flags of the {len(rows)} latencies, drawn with their intervals: {said}"] if said else []
 
 
 def _scale(tasks: Sequence[TaskRuns], texts: Sequence[Mapping[str, str]], series: Sequence[Series], budget: int) -> str:

@@ -166,6 +166,8 @@ def provenance(scale: Scale, unit: Unit, exam: Exam, network: Network) -> dict[s
         **about,
         "steps": options.steps(about["train_examples"]),
         "batch_size": options.batch_size,
+        "learning_rate": options.learning_rate,
+        "weights": network.weights,
         "k": options.k,
         "temperature": options.temperature,
         "max_length": scale.max_length,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,9 +46,9 @@ def plot_picture(picture: Picture, path: Path) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_at_once(path.with_suffix(".csv"), text.getvalue())
-    temporary = path.with_name(f".{path.name}.tmp")
-    picture_figure(picture).savefig(temporary, format="png")
-    os.replace(temporary, path)
+    image = io.BytesIO()
+    picture_figure(picture).savefig(image, format="png")
+    write_at_once(path, image.getvalue())
 
 
 def picture_figure(picture: Picture) -> Figure:
@@ -115,8 +114,9 @@ def _draw_curve(axes: Any, curve: Curve, number: int) -> None:
     x, y = np.array(curve.x), np.array(curve.y)
     if curve.style == "points":
         few = len(x) <= 5
+        across = np.transpose(curve.across) if curve.across else None
         axes.errorbar(
-            x, y, yerr=curve.spread or None, fmt=marker, color=colour, markersize=8 if few else 4,
+            x, y, xerr=across, yerr=curve.spread or None, fmt=marker, color=colour, markersize=8 if few else 4,
             alpha=1.0 if few else 0.6, capsize=2, label=curve.label,
         )  # fmt: skip
         return

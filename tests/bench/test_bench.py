@@ -16,18 +16,18 @@ import torch
 
 from hwnas.bench.exam import TEST, Exam
 from hwnas.bench.figures import FIGURES, get_figure
-from hwnas.bench.folder import BenchFolder
+from hwnas.bench.folder import BenchFolder, Row
 from hwnas.bench.pictures import make_picture
-from hwnas.bench.quantised import setting_of
+from hwnas.bench.quantised import setting_of, whole_row
 from hwnas.bench.run import run_figure
 from hwnas.bench.scale import Scale
 from hwnas.bench.search import SECONDS
 from hwnas.bench.standard import fine_tune
 from hwnas.bench.supernet import load, pretrained, train
 from hwnas.bench.units import Unit, plan
-from hwnas.errors import HwnasError, RunFolderError
+from hwnas.errors import BuildError, HwnasError, RunFolderError
 from hwnas.latency.keys import network_key
-from hwnas.latency.records import Measured
+from hwnas.latency.records import Measured, Setting
 from hwnas.latency.table import LatencyTable
 from hwnas.report.bench import plot_picture
 from hwnas.search.search import VALIDATION
@@ -209,6 +209,38 @@ def test_quantised_and_timed_networks_and_their_pictures(
     drawn = {x for curve in picture.panels[0].curves for x in curve.x}
     assert drawn >= {1e3 * float(row.latency or 0) for row in rows}
     plot_picture(picture, tmp_path / "f.png")
+    # A quantised network that is refused costs its own row, not those of the others.
+    judge = whole_row
+
+    def refuse(network: Any, exam: Any, scale: Scale, unit: Unit, setting: Setting, number: int) -> Row:
+        if setting.precision != "fp32":
+            raise BuildError("too far off.")
+        return judge(network, exam, scale, unit, setting, number)
+
+    monkeypatch.setattr("hwnas.bench.latency.whole_row", refuse)
+    folder.results(unit).unlink()
+    run_figure(folder, get_figure("12"), scale, **options)
+    _, left, text = folder.read(folder.results(unit))
+    assert [row.architecture for row in left] == [row.architecture for row in rows[:-1]]
+    assert text["refused"] == "int8-dynamic of sst2 seed 0 (too far off.)"
+    assert len(text["weights"]) == 64
+    notes = make_picture(folder, get_figure("12"), method="random_search", evaluations=6).notes
+    assert "refused: int8-dynamic of sst2 seed 0 (too far off.)" in notes
+
+
+def test_seeds_that_a_series_lacks_are_named(done: BenchFolder, tmp_path: Path) -> None:
+    folder = BenchFolder(tmp_path / "b")
+    shutil.copytree(done.path, folder.path)
+    with folder.results(UNIT).open(newline="") as file:
+        rows = [{**row, "seed": "1"} for row in csv.DictReader(file)]
+    with folder.results(replace(UNIT, seed=1)).open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    notes = make_picture(folder, get_figure("5a"), only=METHODS).notes
+    assert "left out: sst2 seed 1, without MO-REA" in notes
+    assert "left out by --only: LS" in notes
+    assert any(note.startswith("MO-REA here keeps what nothing dominates") for note in notes)
 
 
 def test_alone_the_whole_network_is_trained_as_the_strategy_standard_does(scale: Scale, tmp_path: Path) -> None:
