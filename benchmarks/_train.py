@@ -94,6 +94,7 @@ class Trained:
             "seed": unit.seed,
             "hidden_weight": 0.0,  # as in the paper; a variant says where it is not
             "whole_weight": 1.0,
+            "reorder_after": None,
         }
         asked = TrainOptions(**{**usual, **changes})
         after = None if asked.reorder_after == MOVEMENT else asked.reorder_after

@@ -14,8 +14,8 @@ from hwnas.training.options import TrainOptions
 
 
 def paper_options(**changes: Any) -> TrainOptions:
-    """Options of a training with the strategies as the paper has them: no hidden states, equal weights."""
-    return TrainOptions(**changes, hidden_weight=0.0, whole_weight=1.0)
+    """Options of a training with the strategies as the paper has them: no hidden states, equal weights, no order."""
+    return TrainOptions(**changes, hidden_weight=0.0, whole_weight=1.0, reorder_after=None)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,6 @@ def fine_tune(
     for name, asked in (
         ("--teacher", options.teacher),
         ("--reorder", options.reorder),
-        ("--reorder-after", options.reorder_after),
         ("--report-to", options.integrations),
     ):
         if asked:

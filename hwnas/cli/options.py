@@ -223,12 +223,12 @@ Reorder = Annotated[
     ),
 ]
 ReorderAfter = Annotated[
-    str | None,
+    str,
     option(
         "--reorder-after",
-        help="The same after the training, by scores of the trained weights; movement by the sums over its steps.",
+        help="The same after the training, by scores of the trained weights, or movement, by the sums over its steps; "
+        "none leaves the order.",
         panel=_TRAIN,
-        show_default=False,
     ),
 ]
 

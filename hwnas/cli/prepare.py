@@ -92,6 +92,8 @@ def run_spec(
         limit_train=limit_train,
         limit_test=limit_test,
     )
+    if train["reorder_after"] == "none":
+        train["reorder_after"] = None
     options = TrainOptions(**train, seed=seed)
     return RunSpec(model=model, data=data, space=space, max_length=max_length, train=options, seed=seed)
 

@@ -58,7 +58,7 @@ def run(
     report_to: options.ReportTo = "none",
     logging_dir: options.LoggingDir = None,
     reorder: options.Reorder = None,
-    reorder_after: options.ReorderAfter = None,
+    reorder_after: options.ReorderAfter = "first-order",
     target: options.TargetName = "cpu",
     runtime: options.Runtime = "onnxruntime",
     precision: options.FloatPrecision = "fp32",

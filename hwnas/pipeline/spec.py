@@ -180,6 +180,8 @@ def _in_full(train: TrainOptions) -> dict[str, Any]:
 
 def _said(name: str, value: Any) -> Any:
     """The value of an option as it is given on the command line; bounds by the first digits of their digest."""
+    if name == "reorder_after" and value is None:
+        return "none"
     if name == "bounds" and value is not None:
         return digest_of(value)[:12]
     return ",".join(map(str, value)) if name == "align" else value

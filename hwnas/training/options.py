@@ -30,6 +30,10 @@ WHOLE_WEIGHT = 7.0
 """Weight of the whole network's loss in the last step where sub-networks learn from it, unless another is given:
 measured with `benchmarks/quality.py`, see docs/training.md."""
 
+REORDER_AFTER = "first-order"
+"""Importance score by which heads and units are put in order after a training: measured with `benchmarks/ordered.py`
+and `benchmarks/reordering.py`, see docs/training.md."""
+
 BUDGETED = ("sandwich", "full", "kd")
 """Strategies whose steps train the whole network and random ones: they have a cost that can be budgeted."""
 
@@ -77,7 +81,8 @@ class TrainOptions:
         logging_dir: Folder for the files of TensorBoard.
         reorder: Importance score by which heads and units are put in order before the first step, if given.
         reorder_after: The same after the last step, by scores of the trained weights; `movement` by what the steps
-            have summed up.
+            have summed up. None leaves the order. Scores of trained weights say nothing of heads and units that a
+            space never trains, so where its largest network is not the whole one only `movement` has an effect.
     """
 
     strategy: str = "full"
@@ -105,7 +110,7 @@ class TrainOptions:
     report_to: str = "none"
     logging_dir: str | None = None
     reorder: str | None = None
-    reorder_after: str | None = None
+    reorder_after: str | None = REORDER_AFTER
 
     def __post_init__(self) -> None:
         get_strategy(self.strategy)
@@ -229,5 +234,5 @@ class TrainOptions:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrainOptions:
-        """Inverse of `to_json`, also of an earlier version's, when the whole network's loss always had the weight 1."""
-        return cls(**{"whole_weight": 1.0, **data})
+        """Inverse of `to_json`, also of an earlier version's: equal weights, and heads and units as they came."""
+        return cls(**{"whole_weight": 1.0, "reorder_after": None, **data})

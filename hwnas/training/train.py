@@ -219,12 +219,19 @@ def train_supernet(
     trainer.check_weights()  # where no step was left, those of the checkpoint
     if movement is not None:
         reorder(model, movement.scores())
-    elif options.reorder_after is not None:
+    elif options.reorder_after is not None and _trains_all(space, model):
         put_in_order(model, tokenizer, dataset, options.reorder_after, regression=regression, seed=options.seed)
     if labels is not None:
         labels.leave(model)
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail) if tail else math.nan
+
+
+def _trains_all(space: Space, model: Any) -> bool:
+    """Whether the whole network is in a space: else it has heads or units that no step trains."""
+    from hwnas.models import get_family
+
+    return space.largest() == Architecture.full(get_family(model.config).dimensions(model.config))
 
 
 def _check_options(options: TrainOptions) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hwnas.models import get_family
-from hwnas.spaces import get_space
+from hwnas.spaces import Space, get_space
 from hwnas.tasks import EncodedDataset, batches
 from hwnas.training.options import TrainOptions
 from hwnas.training.train import train_supernet
@@ -33,15 +33,20 @@ def toy_data(examples: int = 48) -> EncodedDataset:
 
 
 def train_toy(
-    model: Any, folder: Path, *, data: EncodedDataset | None = None, progress: Any = None, **options: Any
+    model: Any,
+    folder: Path,
+    *,
+    data: EncodedDataset | None = None,
+    progress: Any = None,
+    space: Space | None = None,
+    **options: Any,
 ) -> float:
     """Train a tiny model on 48 examples: `toy(model, folder, max_steps=5)` gives the last loss."""
-    space = get_space("small", get_family(model.config).dimensions(model.config))
     return train_supernet(
         model,
         Tokenizer(),
         data or toy_data(),
-        space,
+        space or get_space("small", get_family(model.config).dimensions(model.config)),
         TrainOptions(**{"batch_size": 8, **options}),
         folder,
         regression=model.config.num_labels == 1,

@@ -13,7 +13,8 @@ from transformers import get_scheduler
 
 from hwnas.errors import HwnasError, UnknownNameError, UsageError
 from hwnas.importance import Order, reorder, score
-from hwnas.spaces import Architecture
+from hwnas.models import get_family
+from hwnas.spaces import Architecture, BoundedSpace
 from hwnas.training.options import TrainOptions
 from hwnas.training.seal import latest_checkpoint
 from hwnas.training.train import training_arguments
@@ -245,8 +246,9 @@ def test_heads_and_units_are_reordered_before_the_first_step(
     tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path
 ) -> None:
     model, sorted_first = tiny("bert"), tiny("bert")
-    toy(model, tmp_path / "plain", max_steps=1, learning_rate=1e-9)
-    toy(sorted_first, tmp_path / "sorted", max_steps=1, learning_rate=1e-9, reorder="first-order")
+    options: dict[str, Any] = {"max_steps": 1, "learning_rate": 1e-9, "reorder_after": None}
+    toy(model, tmp_path / "plain", **options)
+    toy(sorted_first, tmp_path / "sorted", **options, reorder="first-order")
     ids = torch.tensor([[7, 8, 9]])
     model.eval()
     sorted_first.eval()
@@ -263,9 +265,9 @@ def test_heads_and_units_are_reordered_after_the_last_step(
 ) -> None:
     plain, after, again = tiny("bert"), tiny("bert"), tiny("bert")
     options: dict[str, Any] = {"max_steps": 3, "learning_rate": 1e-2}
-    toy(plain, tmp_path / "plain", **options)
-    toy(after, tmp_path / "after", **options, reorder_after="first-order")
-    toy(again, tmp_path / "after", **options, reorder_after="first-order")  # no step is left
+    toy(plain, tmp_path / "plain", **options, reorder_after=None)
+    toy(after, tmp_path / "after", **options)  # the default
+    toy(again, tmp_path / "after", **options)  # no step is left
     order = Order.of(score(plain, toy_batches))
     assert order.units[0] != tuple(range(len(order.units[0]))), "the case shows nothing"
     reorder(plain, order)
@@ -275,6 +277,20 @@ def test_heads_and_units_are_reordered_after_the_last_step(
     with pytest.raises(UnknownNameError, match="importance score"):
         toy(plain, tmp_path / "wrong", reorder_after="magic")
     assert not (tmp_path / "wrong").exists(), "refused before anything is written"
+
+
+def test_what_no_step_has_trained_is_not_put_first(
+    tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path
+) -> None:
+    """Bounds leave heads and units out, which scores of the whole network may well rank high."""
+    plain, after = tiny("bert"), tiny("bert")
+    dimensions = get_family(plain.config).dimensions(plain.config)
+    space = BoundedSpace(dimensions, heads=((0, 2),) * dimensions.layers, units=((0, 20),) * dimensions.layers)
+    options: dict[str, Any] = {"max_steps": 3, "learning_rate": 1e-2, "space": space}
+    toy(plain, tmp_path / "plain", **options, reorder_after=None)
+    toy(after, tmp_path / "after", **options)
+    pairs = zip(plain.state_dict().values(), after.state_dict().values(), strict=True)
+    assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
 
 
 def test_the_whole_network_comes_first(

@@ -27,7 +27,7 @@ def begin(folder: RunFolder, model: Path, csv: Path, **options: Any) -> dict[str
         if station == "train" and done:
             raise Killed
 
-    train = TrainOptions(max_steps=2, batch_size=4, k=0, **options)
+    train = TrainOptions(max_steps=2, batch_size=4, **{"k": 0, **options})
     spec = RunSpec(model=str(model), data=DataSpec(task="reviews", train_file=str(csv)), max_length=16, train=train)
     with pytest.raises(Killed):
         train_run(folder, spec, progress=kill)
@@ -45,7 +45,7 @@ def test_files_that_change_between_two_starts_are_refused(
     whole, half = ({"heads": [heads] * 3, "units": [20] * 3} for heads in (4, 2))
     front.write_text(json.dumps([whole]))
     shutil.copytree(tiny_folder, teacher)
-    options = {"front": str(front), "front_share": 0.5, "teacher": "teacher"}
+    options = {"front": str(front), "front_share": 0.5, "teacher": "teacher", "k": 1}
     kept = begin(folder, tiny_folder, tiny_csv, **options)
     assert set(kept["files"]) == {"front", "teacher"}
     assert kept["spec"]["train"]["teacher"] == str(teacher), "good from anywhere"
