@@ -144,11 +144,13 @@ def test_nothing_but_the_seed_and_the_ratios_of_objectives_decides(
 
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_different_seeds_differ(name: str) -> None:
+    """Also where the results are those of one seed: a method that goes by results draws, too."""
     runs = []
     for seed in (0, 1):
         searcher = made(name, seed)
         runs.append([asked(searcher).architecture for _ in range(9)])
     assert runs[0] != runs[1]
+    assert proposals(name, seed=0)[10:] != proposals(name, seed=1)[10:]
 
 
 @pytest.mark.parametrize(("name", "where"), [(name, where) for name in SEARCHERS for where in space_names()])
@@ -170,6 +172,27 @@ def test_both_ends_of_every_range_are_proposed(name: str) -> None:
     for column, (low, high) in zip(seen.T, where.bounds.values(), strict=True):
         assert column.min() == low
         assert column.max() == high
+
+
+@pytest.mark.parametrize(("name", "where"), [(name, where) for name in OTHERS for where in space_names()])
+def test_both_ends_are_proposed_in_every_space(name: str, where: str) -> None:
+    searched = space(where)
+    seen = np.array([searched.encode(arch) for seed in range(8) for arch in proposals(name, seed, where)[3:]])
+    for column, (low, high) in zip(seen.T, searched.bounds.values(), strict=True):
+        assert column.min() == low
+        assert column.max() == high
+
+
+@pytest.mark.parametrize("name", MODELLED)
+def test_a_model_of_a_space_that_is_too_large_to_go_through(name: str) -> None:
+    """Its candidates are random networks and mutants of the front then, and not all that there are."""
+    larger = Dimensions(layers=4, heads=4, units=64, head_size=2, hidden_size=8)
+    found = proposals(name, dimensions=larger)
+    assert len(set(found)) == len(found) == evaluations(name)
+    assert found == proposals(name, scale=SCALES[1], dimensions=larger)
+    drawn = proposals("random_search", dimensions=larger)
+    assert found[10:] != drawn[10:20]
+    assert np.mean([arch.unit_counts for arch in found[10:]]) < 0.75 * np.mean([arch.unit_counts for arch in drawn])
 
 
 @pytest.mark.parametrize("name", MODELLED)
@@ -245,21 +268,31 @@ def test_failed_evaluations_are_survived(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
-def test_when_everything_fails_it_is_random_search(name: str) -> None:
-    searcher = made(name)
+def test_when_everything_fails_it_goes_on(name: str) -> None:
+    """As random search does, or, in local search, around the start designs, which are all that is known."""
+    searcher, found = made(name), list[Architecture]()
     for _ in range(20):
-        searcher.tell(asked(searcher).number, None)
+        trial = asked(searcher)
+        found.append(trial.architecture)
+        searcher.tell(trial.number, None)
+    assert len(set(found)) == len(found)
+    assert (tuple(found) == plain("random_search")[:20]) == (name != "local_search")
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_three_objectives(name: str) -> None:
-    """One trial is always waiting when another is proposed."""
-    searcher, found = made(name, objectives=3), list[Trial]()
-    while len(found) < evaluations(name, 3):
-        found.append(asked(searcher))
-        for trial in found[-2:-1]:
-            searcher.tell(trial.number, values(trial.architecture, 3))
-    archs = tuple(trial.architecture for trial in found)
+    """One trial is always waiting when another is proposed; the unit of none of the three counts."""
+    runs = []
+    for scale in SCALES:
+        searcher, found = made(name, objectives=3), list[Trial]()
+        while len(found) < evaluations(name, 3):
+            found.append(asked(searcher))
+            for trial in found[-2:-1]:
+                told = values(trial.architecture, 3)
+                searcher.tell(trial.number, [value * factor for value, factor in zip(told, scale, strict=True)])
+        runs.append(tuple(trial.architecture for trial in found))
+    assert runs[0] == runs[1]
+    archs = runs[0]
     assert len(set(archs)) == len(archs)
     assert (archs == plain("random_search")[: len(archs)]) == (name in RANDOM)
 
