@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from hwnas.cli.prepare import quiet
 from hwnas.models import get_family
+from hwnas.profilers.memory import peak_bytes
 from hwnas.spaces import Architecture, get_space
 from hwnas.training.strategy import Draws, Strategy, get_strategy
 
@@ -139,7 +139,7 @@ def _memory(load: Load, name: str, steps: int, k: int) -> Row:
     before = _resident()
     for _ in range(steps):  # makes the optimizer's state, too
         once()
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    resident = peak_bytes()
     tensors = [tensor for group in optimizer.param_groups for tensor in group["params"]]
     tensors += [value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
     held = sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with profiler.open(options.path, workload) as runner:
             runner.run(_RUNS)
-            after = _peak_bytes()
+            after = peak_bytes()
     except Exception as error:  # runtimes share no base of their exceptions
         print(json.dumps({"failure": asdict(Failure("memory", explain(error)))}))
         return
@@ -217,7 +217,7 @@ def _reset_peak() -> None:
         return
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """Largest resident memory of this process so far, in bytes.
 
     Linux's `ru_maxrss` is of no use here: a child starts with its parent's. `VmHWM` belongs to the process alone.

@@ -38,9 +38,23 @@ class Order:
                 raise UsageError("not an order: each layer names every head or unit once, from 0 on.")
 
     @classmethod
-    def of(cls, scores: Scores) -> Order:
-        """Most important first; of equals, the one that stood first."""
-        return cls(tuple(map(_falling, scores.heads)), tuple(map(_falling, scores.units)))
+    def of(cls, scores: Scores, within: Architecture | None = None) -> Order:
+        """Most important first; of equals, the one that stood first.
+
+        Args:
+            scores: Of heads and units.
+            within: Only the first heads and units of each layer, as many as this network has, change places among
+                themselves; None for all.
+        """
+        if within is None:
+            return cls(tuple(map(_falling, scores.heads)), tuple(map(_falling, scores.units)))
+        heads, units = (
+            tuple(
+                (*_falling(layer[:count]), *range(count, len(layer))) for layer, count in zip(of, counts, strict=True)
+            )
+            for of, counts in ((scores.heads, within.head_counts), (scores.units, within.unit_counts))
+        )
+        return cls(heads, units)
 
     def original(self, arch: Architecture) -> Architecture:
         """What a sub-network of the reordered model is called in the model as it was."""

@@ -81,8 +81,8 @@ class TrainOptions:
         logging_dir: Folder for the files of TensorBoard.
         reorder: Importance score by which heads and units are put in order before the first step, if given.
         reorder_after: The same after the last step, by scores of the trained weights; `movement` by what the steps
-            have summed up. None leaves the order. Scores of trained weights say nothing of heads and units that a
-            space never trains, so where its largest network is not the whole one only `movement` has an effect.
+            have summed up. Heads and units within the largest network of the space change places among themselves:
+            the others were trained in the whole network alone. None leaves the order.
     """
 
     strategy: str = "full"

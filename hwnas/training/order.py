@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.spaces import Architecture
 from hwnas.tasks import EncodedDataset, batches, drawn
 
 SCORE_EXAMPLES = 2048
@@ -16,7 +17,14 @@ SCORE_BATCH = 16
 
 
 def put_in_order(
-    model: Any, tokenizer: Any, dataset: EncodedDataset, method: str, *, regression: bool, seed: int = 0
+    model: Any,
+    tokenizer: Any,
+    dataset: EncodedDataset,
+    method: str,
+    *,
+    regression: bool,
+    seed: int = 0,
+    within: Architecture | None = None,
 ) -> None:
     """Put heads and units in the order of their importance, in place.
 
@@ -27,12 +35,13 @@ def put_in_order(
         method: A name in `hwnas.importance.method_names()`.
         regression: The task is a regression.
         seed: Of the draw.
+        within: As of `Order.of`.
 
     Raises:
         UsageError: The loss of an example or a score is not finite.
     """
-    from hwnas.importance import reorder, score
+    from hwnas.importance import Order, reorder, score
 
     chosen = drawn(range(len(dataset)), SCORE_EXAMPLES, np.random.default_rng((seed, 2)))
     data = batches(dataset.select(chosen), tokenizer, SCORE_BATCH)
-    reorder(model, score(model, data, method=method, regression=regression))
+    reorder(model, Order.of(score(model, data, method=method, regression=regression), within))

@@ -120,16 +120,17 @@ def near_front(draw: Draw, space: Space, members: Members | Callable[[], Members
     the mean. Each moves by a normal step of a tenth of its range.
     """
     low, high = np.array(list(space.bounds.values())).T
+    movable = np.flatnonzero(high > low)
 
     def near(rng: np.random.Generator) -> Architecture:
         if rng.random() >= share:
             return draw(rng)
         front = members() if callable(members) else members
-        if not front:
+        if not front or not len(movable):
             return draw(rng)
         vector = np.array(space.encode(front[int(rng.integers(len(front)))]))
         moved = rng.random(len(vector)) < 1 / len(vector)
-        moved[int(rng.integers(len(vector)))] = True
+        moved[movable[int(rng.integers(len(movable)))]] = True
         step = rng.normal(0.0, np.maximum(1.0, (high - low) / 10))
         step = np.sign(step) * np.maximum(1, np.abs(np.rint(step)))
         # An entry at a bound moves inwards: otherwise half of all mutations would be none.

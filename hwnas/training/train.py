@@ -99,7 +99,7 @@ def train_supernet(
     import torch
     from transformers import TrainerCallback
 
-    from hwnas.importance import reorder
+    from hwnas.importance import Order, reorder
     from hwnas.training.distil import Distiller, load_teacher
     from hwnas.training.movement import MOVEMENT, Movement
     from hwnas.training.sampling import make_sampler
@@ -148,6 +148,7 @@ def train_supernet(
         logging_strategy="steps" if options.integrations else "no",
         logging_steps=max(1, total // 100),
     )
+    model.to(arguments.device)  # scores and scales of labels are found before the Trainer puts it there
     if resume is None and options.reorder is not None:
         put_in_order(model, tokenizer, dataset, options.reorder, regression=regression, seed=options.seed)
     moves = options.reorder_after == MOVEMENT
@@ -218,20 +219,16 @@ def train_supernet(
         unwrap(trainer, model)
     trainer.check_weights()  # where no step was left, those of the checkpoint
     if movement is not None:
-        reorder(model, movement.scores())
-    elif options.reorder_after is not None and _trains_all(space, model):
-        put_in_order(model, tokenizer, dataset, options.reorder_after, regression=regression, seed=options.seed)
+        reorder(model, Order.of(movement.scores(), space.largest()))
+    elif options.reorder_after is not None:
+        put_in_order(
+            model, tokenizer, dataset, options.reorder_after,
+            regression=regression, seed=options.seed, within=space.largest(),
+        )  # fmt: skip
     if labels is not None:
         labels.leave(model)
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail) if tail else math.nan
-
-
-def _trains_all(space: Space, model: Any) -> bool:
-    """Whether the whole network is in a space: else it has heads or units that no step trains."""
-    from hwnas.models import get_family
-
-    return space.largest() == Architecture.full(get_family(model.config).dimensions(model.config))
 
 
 def _check_options(options: TrainOptions) -> None:

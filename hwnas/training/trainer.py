@@ -23,7 +23,7 @@ from hwnas.training.movement import Movement
 from hwnas.training.passes import shared_passes
 from hwnas.training.processes import everywhere
 from hwnas.training.sampling import Sampler
-from hwnas.training.seal import disk_errors, seal
+from hwnas.training.seal import SEAL, disk_errors, seal
 from hwnas.training.strategy import Draws, Strategy
 
 RISE = 4
@@ -206,10 +206,13 @@ class SuperNetTrainer(Trainer):
     def _diverged(self, what: str) -> HwnasError:
         """The error that ends a training. Its options belong to its run folder, so that others need a new one."""
         fp32 = " or in fp32" if self.args.bf16 or self.args.fp16 else ""
+        place = Path(str(self.args.output_dir))
+        sealed = any((path / SEAL).is_file() for path in place.glob("checkpoint-*"))
+        kept = f"; the last whole checkpoint in {place} is kept" if sealed else ""
         return everywhere(
             HwnasError(
                 f"{what}; train in a new run folder with a lower --learning-rate (now {self.args.learning_rate:g})"
-                f"{fp32}; the last whole checkpoint in {self.args.output_dir} is kept."
+                f"{fp32}{kept}."
             )
         )
 

@@ -173,6 +173,7 @@ def test_a_loss_that_is_no_number(refused: Refused, tmp_path: Path, tiny_csv: Pa
     words = ["--model", tiny_folder, "--train-file", tiny_csv, "--max-length", 16, "--max-steps", 30]
     line = refused("train", tmp_path / "run", *words, "--learning-rate", "1e30")
     assert "the loss of training step 3 is nan; train in a new run folder with a lower --learning-rate" in line
+    assert line.rstrip().endswith("(now 1e+30)."), "there is no checkpoint that could be kept"
     assert not (tmp_path / "run" / "supernet").exists()
 
 
