@@ -146,7 +146,9 @@ def run(
 
 @bench_app.command("ls")
 def ls(folder: Folder = _DEFAULT, as_json: options.Json = False) -> None:
-    """List the figures: what each compares, what it lacks against the paper, and how many of its units are done.
+    """List the figures: what each compares, and how many of its units are done.
+
+    With --json also what each follows, and what it lacks against the paper.
 
     A unit is one search, or one network, on one task with one seed; units that several figures need count for each.
     """
