@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hwnas.kernels.sliced_linear import Index, accumulate_in_place, select, sliced_linear
 
@@ -100,3 +102,33 @@ def test_gradients_added_in_place_are_the_same(rows: str, columns: str, autocast
         gradients.append((weight.grad, bias.grad))
     for plain, added in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, added)
+
+
+class Largest(TorchDispatchMode):
+    """The most elements that an operation gave meanwhile, new or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and not func.is_view and "_(" not in str(func._schema):
+            self.elements = max(self.elements, made.numel())
+        return made
+
+
+def test_a_slice_s_gradient_makes_nothing_of_the_full_size() -> None:
+    """Once there is a gradient, a backward pass adds to its slice; otherwise zeros of the weight's size are made."""
+    weight, x = torch.randn(64, 64, requires_grad=True), torch.randn(3, 4)
+    largest = []
+    for context in (nullcontext, accumulate_in_place):
+        weight.grad = torch.zeros_like(weight)
+        place = weight.grad.data_ptr()
+        with context():
+            result = sliced_linear(x, weight, None, 5, 4).sum()
+        with Largest() as seen:
+            result.backward()
+        assert weight.grad.data_ptr() == place
+        largest.append(seen.elements)
+    assert largest[0] >= weight.numel() > 100 > largest[1]
