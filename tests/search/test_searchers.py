@@ -196,6 +196,28 @@ def test_a_model_of_a_space_that_is_too_large_to_go_through(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELLED)
+def test_many_results_make_a_model_propose_several_at_once(name: str) -> None:
+    """From 60 results on; what a batch proposes differs, also where its own results are late, fail, or are rescaled."""
+    where = space(dimensions=Dimensions(layers=4, heads=4, units=64, head_size=2, hidden_size=8))
+    runs = []
+    for scale in (SCALES[0], SCALES[1]):
+        searcher = get_searcher(name, where, objectives=2, evaluations=215, seed=7)
+        found: list[Architecture] = []
+        while len(found) < 203:
+            trial = asked(searcher)
+            found.append(trial.architecture)
+            searcher.tell(trial.number, [*(np.array(values(trial.architecture)) * scale[:2])])
+        late = [asked(searcher) for _ in range(15)]  # more than one batch
+        for trial in reversed(late):
+            told = None if trial.number % 2 else [*(np.array(values(trial.architecture)) * scale[:2])]
+            searcher.tell(trial.number, told)
+        found += [trial.architecture for trial in late] + [asked(searcher).architecture for _ in range(2)]
+        assert len(set(found)) == len(found) == 220
+        runs.append(found)
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("name", MODELLED)
 def test_a_space_that_is_spent_ends_the_search(name: str) -> None:
     searcher = get_searcher(name, get_space("layer", DIMENSIONS), objectives=2, evaluations=40, seed=0)
     seen = []
