@@ -209,7 +209,7 @@ class BenchFolder:
         writer.writeheader()
         for row in rows:
             cells = {entry.name: getattr(row, entry.name) for entry in fields(Row)}
-            cells["architecture"] = json.dumps(row.architecture.to_json(), separators=(",", ":"))
+            cells["architecture"] = json.dumps(row.architecture.to_json(masks=True), separators=(",", ":"))
             writer.writerow({**asdict(unit), **cells, **provenance})
         write_at_once(self.results(unit), text.getvalue())
         self.failure(unit.name).unlink(missing_ok=True)

@@ -6,6 +6,7 @@ are stored as what they keep, so that an `Architecture` is small, hashable and h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -110,22 +111,27 @@ class Architecture:
                         "belongs to another model."
                     )
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON types; `from_json` inverts it."""
-        return {
-            "heads": [kept if isinstance(kept, int) else list(kept) for kept in self.heads],
-            "units": [kept if isinstance(kept, int) else list(kept) for kept in self.units],
-        }
+    def to_json(self, *, masks: bool = False) -> dict[str, Any]:
+        """JSON types; `from_json` inverts it.
+
+        Args:
+            masks: Write what is no prefix as a mask in hexadecimal digits, whose lowest bit is index 0, and not as a
+                list: thousands of units in a tenth of the room.
+        """
+
+        def said(kept: Kept) -> int | str | list[int]:
+            if isinstance(kept, int):
+                return kept
+            return hex(sum(1 << index for index in kept)) if masks else list(kept)
+
+        return {"heads": [said(kept) for kept in self.heads], "units": [said(kept) for kept in self.units]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Architecture:
         """Inverse of `to_json`; UsageError if `data` is not an architecture."""
         try:
-            heads, units = (
-                tuple(kept if isinstance(kept, int) else tuple(kept) for kept in data[key])
-                for key in ("heads", "units")
-            )
-        except (KeyError, TypeError) as error:
+            heads, units = (tuple(_read(kept) for kept in data[key]) for key in ("heads", "units"))
+        except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"not an architecture: expected lists 'heads' and 'units' ({error}).") from error
         return cls(heads, units)
 
@@ -143,3 +149,15 @@ class Architecture:
             f"{times} x ({heads} head{'s' * (heads != 1)}, {units} unit{'s' * (units != 1)})"
             for times, (heads, units) in parts
         )
+
+
+def _read(kept: Any) -> Kept:
+    """One layer's choice out of JSON: a number, a list, or a mask in hexadecimal digits."""
+    if isinstance(kept, int):
+        return kept
+    if not isinstance(kept, str):
+        return tuple(kept)
+    if not re.fullmatch("0x[0-9a-f]+", kept):
+        raise ValueError(f"{kept!r} is no mask, such as 0x2b")
+    bits = bin(int(kept, 16))[:1:-1]
+    return tuple(index for index, bit in enumerate(bits) if bit == "1")

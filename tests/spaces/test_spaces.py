@@ -34,7 +34,8 @@ def test_size_is_the_number_of_different_architectures(name: str, min_layers: in
     for architecture in everything:
         assert architecture in space
         assert space.decode(space.encode(architecture)) == architecture
-        assert Architecture.from_json(json.loads(json.dumps(architecture.to_json()))) == architecture
+        for masks in (False, True):
+            assert Architecture.from_json(json.loads(json.dumps(architecture.to_json(masks=masks)))) == architecture
         assert sum(heads > 0 for heads in architecture.head_counts) >= min_layers
 
 
@@ -164,7 +165,22 @@ def test_an_architecture_of_another_model_is_refused() -> None:
         Architecture((1, 1, 1, (2, 8)), (1, 1, 1, 1)).check(DIMENSIONS)
 
 
-@pytest.mark.parametrize("data", [{}, {"heads": 3, "units": [1]}, {"heads": [1.5], "units": [1]}])
+def test_masks_by_hand() -> None:
+    """Bits 0, 1, 3 and 5 are 1 + 2 + 8 + 32 = 0x2b; a prefix is a number all the same."""
+    architecture = Architecture(((0, 1, 3, 5), 4), ((11,), 0))
+    assert architecture.to_json(masks=True) == {"heads": ["0x2b", 4], "units": ["0x800", 0]}
+    assert Architecture.from_json({"heads": ["0x0", "0xf"], "units": [0, 1]}) == Architecture((0, 4), (0, 1))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"heads": 3, "units": [1]},
+        {"heads": [1.5], "units": [1]},
+        *({"heads": [mask], "units": [1]} for mask in ("", "0x", "0xg", "-0x3", "2b", "0x2_b")),
+    ],
+)
 def test_broken_json_is_refused(data: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         Architecture.from_json(data)
