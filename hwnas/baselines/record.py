@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import RunFolderError
+from hwnas.files import write_at_once
 from hwnas.latency.records import Measured, Setting
-from hwnas.search.front import write_at_once
 
 SCHEMA = 1
 """Version of the layout of `baselines/NAME.json`."""

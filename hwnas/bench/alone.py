@@ -54,9 +54,11 @@ def levels_of(method: str, options: TrainOptions, examples: int) -> int:
 def standard_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report, *, at_once: int = 1) -> None:
     """Search with trainings, and write a row for each sub-network, in the order in which they ended.
 
-    All sub-networks are tested, because their weights are gone afterwards. A search that was killed goes on where it
-    was; trainings that had not ended start anew. With one trial at a time the seed determines everything but seconds;
-    with several, the order in which they end is a matter of time, and what is proposed, or stopped, follows from it.
+    A sub-network that another search of the same task, space and seed has trained is not trained again: it would be
+    the same training, whose seconds count here too. All sub-networks are tested, because their weights are gone
+    afterwards. A search that was killed goes on where it was; trainings that had not ended start anew. With one trial
+    at a time the seed determines everything but seconds; with several, the order in which they end is a matter of time,
+    and what is proposed, or stopped, follows from it.
 
     Args:
         folder: Where it is kept.
@@ -77,17 +79,18 @@ def standard_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report,
     cost = get_objective("parameters", network.model.config, None)
     asha = {"levels": levels, "r_min": R_MIN, "eta": ETA} if unit.method == MO_ASHA else {}
     about = {
-        "unit": unit.name,
+        "task": unit.task,
+        "space": unit.space,
+        "seed": unit.seed,
         "weights": network.weights,
         "data": exam.task.fingerprint(),
         "scale": scale.to_json(),
-        **asha,
     }
-    file = folder.evaluations(unit)
-    with EvaluationCache(file, about) as cache, Journal(file.with_suffix(".order.jsonl")) as journal:
+    with EvaluationCache(folder.trainings(unit), about) as cache, Journal(folder.order(unit)) as journal:
         trials = Trials(
             scheduler, network.space, cost, cache, journal,
             evaluations=unit.evaluations, levels=levels, splits=(VALIDATION, TEST), report=report,
+            at_once=at_once,
         )  # fmt: skip
         if at_once == 1:
             one_by_one(trials, _evaluate(network, exam, scale, unit, levels))
@@ -113,7 +116,8 @@ def standard_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report,
         )
         for done in trials.done
     ]
-    folder.write(unit, rows, {**provenance(scale, unit, exam, network), **asha, "failed": trials.lost})
+    shared = {**provenance(scale, unit, exam, network), **asha, "failed": trials.lost, "trials_at_once": at_once}
+    folder.write(unit, rows, shared)
 
 
 def set_up(payload: tuple[Path, Unit]) -> Evaluate:
@@ -164,7 +168,7 @@ def _evaluate(network: Network, exam: Exam, scale: Scale, unit: Unit, levels: in
         )  # fmt: skip
         if reached == levels:
             goes_on(levels)
-        test_error = exam.error(TEST, module)
-        return test_error, time.perf_counter() - start - waited
+        seconds = time.perf_counter() - start - waited  # the test is no part of a search
+        return exam.error(TEST, module), seconds
 
     return evaluate

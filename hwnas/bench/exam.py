@@ -10,7 +10,7 @@ import numpy as np
 from hwnas.bench.scale import Scale
 from hwnas.search.search import VALIDATION
 from hwnas.spaces import Architecture
-from hwnas.tasks import Example, TaskData, batches, drawn, encode
+from hwnas.tasks import Example, TaskData, batches, constant_error, drawn, encode
 
 TEST = "test"
 BATCH = 64
@@ -54,8 +54,10 @@ class Exam:
         return self._made[split, size]
 
     def about(self) -> dict[str, Any]:
-        """Metric, and numbers of examples by split."""
+        """Metric, numbers of examples by split, and the test error of the best answer that is always the same."""
+        labels = np.array([example.label for example in self._examples[TEST]])
         return {
+            "constant_test_error": constant_error(self.task.metric, labels),
             "metric": self.task.metric,
             "train_examples": len(self.task.train),
             "validation_examples": len(self._examples[VALIDATION]),

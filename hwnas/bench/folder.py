@@ -2,8 +2,8 @@
 
 FOLDER/bench.json          the scale, which all results in the folder share
 FOLDER/supernets/NAME      trained super-networks
-FOLDER/evaluations/UNIT    errors of the unit's sub-networks, each on the disk before the next is sought, and
-                           in standard NAS the order in which they came
+FOLDER/evaluations/UNIT    errors of the unit's sub-networks, each on the disk before the next is sought; standard
+                           NAS has a file for each task, space and seed, and for each unit the order of what came
 FOLDER/results/UNIT.csv    a row for each sub-network; a unit is done when it is there
 FOLDER/failures/UNIT.txt   what went wrong, until the unit is done
 """
@@ -23,9 +23,9 @@ from typing import Any
 from hwnas.bench.scale import Scale
 from hwnas.bench.units import Unit
 from hwnas.errors import HwnasError, RunFolderError
+from hwnas.files import is_temporary, write_at_once
 from hwnas.locks import lock
 from hwnas.provenance import git_commit, versions
-from hwnas.search.front import is_temporary, write_at_once
 from hwnas.spaces import Architecture
 from hwnas.training.pretrained import EMBEDDED
 
@@ -98,6 +98,14 @@ class BenchFolder:
     def evaluations(self, unit: Unit) -> Path:
         """The file of a unit's errors."""
         return self.path / "evaluations" / f"{unit.name}.jsonl"
+
+    def trainings(self, unit: Unit) -> Path:
+        """The file of what standard NAS has trained, which units of the same task, space and seed share."""
+        return self.path / "evaluations" / f"{unit.task}-{unit.approach}-{unit.space}-seed{unit.seed}.jsonl"
+
+    def order(self, unit: Unit) -> Path:
+        """The file of the order in which a unit of standard NAS heard of its results."""
+        return self.evaluations(unit).with_suffix(".order.jsonl")
 
     def results(self, unit: Unit) -> Path:
         """The file of a unit's rows."""

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from hwnas.errors import RunFolderError
-from hwnas.search.front import write_at_once
+from hwnas.files import write_at_once
 from hwnas.search.lines import Lines
 
 ASKED, TOLD, ENDED, FAILED = "asked", "told", "ended", "failed"

@@ -37,7 +37,7 @@ def latency_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) 
     assert unit.needs is not None
     _, searched, _ = folder.read(folder.results(unit.needs))
     task = scale.load(unit.task, unit.seed)
-    network = load(folder, unit)
+    network = load(folder, scale, unit)
     exam = Exam(task, network.tokenizer, scale, unit.seed)
     # The whole network is measured below, beside its quantised twins.
     members = [row for row in front_rows(searched) if row.share < 1]
@@ -64,7 +64,7 @@ def latency_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) 
             setting = setting_of(scale, name)
             report(0, 1, name)
             try:
-                row = whole_row(network, exam, scale, unit, setting, len(rows))
+                row = whole_row(folder, network, exam, scale, unit, setting, len(rows))
                 (latency,) = measure(
                     config,
                     [row.architecture],

@@ -10,6 +10,7 @@ import numpy as np
 
 from hwnas.bench.figures import QUANTISED, STANDARD
 from hwnas.bench.folder import Row
+from hwnas.bench.spent import share as trained
 from hwnas.bench.spent import spent
 from hwnas.bench.statistics import (
     Array,
@@ -72,12 +73,19 @@ class TaskRuns:
         metric: Name of its metric.
         runs: Rows of each seed, by label of the series.
         approaches: Approach of each series, by label.
+        constant: Test quality of the best answer that is always the same, if it is known.
     """
 
     task: str
     metric: str
     runs: Mapping[str, list[list[Row]]]
     approaches: Mapping[str, str]
+    constant: float | None = None
+
+    @property
+    def floor(self) -> list[Curve]:
+        """A line at the quality of a constant answer: whoever is not above it has learnt nothing."""
+        return [] if self.constant is None else [Curve("always the same answer", (self.constant,), style="level")]
 
     @property
     def title(self) -> str:
@@ -163,14 +171,16 @@ def _sizes(tasks: Sequence[TaskRuns], over: Over) -> list[Panel]:
             known = ~np.isnan(kept).any(axis=0)
             curves.append(_mean(label, 1 - LIMITS[known], kept[:, known]))
             # A network that was fine-tuned alone is what the paper means by the unpruned one.
-            if not len(whole) or entry.approaches[label] == STANDARD:
-                whole = np.array([_quality(row) for rows in of_label for row in rows if row.share == 1.0])
+            found = [_quality(row) for rows in of_label for row in rows if row.share == 1.0 and trained(row) == 1]
+            if found and (not len(whole) or entry.approaches[label] == STANDARD):
+                whole = np.array(found)
         if len(whole):
             unpruned = float(whole.mean())
             curves += [
                 Curve("unpruned" if share == 1 else f"{share:.0%} of unpruned", (share * unpruned,), style="level")
                 for share in (1.0, 0.95, 0.9)
             ]
+        curves += entry.floor
         panels.append(Panel(entry.title, "share of parameters pruned", f"test {entry.quality}", tuple(curves)))
     return panels
 
@@ -206,7 +216,7 @@ def _latency(tasks: Sequence[TaskRuns], over: Over) -> list[Panel]:
             )
             for name, rows in kinds.items()
         )
-        panels.append(Panel(entry.title, "measured latency [ms]", f"test {entry.quality}", curves))
+        panels.append(Panel(entry.title, "measured latency [ms]", f"test {entry.quality}", (*curves, *entry.floor)))
     return panels
 
 

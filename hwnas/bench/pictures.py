@@ -7,15 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hwnas.bench.figures import LABELS, STANDARD, Figure, Series
+from hwnas.bench.figures import LABELS, QUANTISED, STANDARD, Figure, Series
 from hwnas.bench.folder import BenchFolder, Row
 from hwnas.bench.panels import OVER, PANELS, Over, Panel, TaskRuns
 from hwnas.bench.units import Unit, unit_of
 from hwnas.errors import RunFolderError, UsageError
 
 Held = dict[Unit, list[Row]]
-Texts = dict[str, list[dict[str, str]]]
-"""What the files of a task say of themselves."""
+Texts = dict[Unit, dict[str, str]]
+"""What the file of each unit says of itself."""
+
+_FEW = 2
+"""Searchers that the text names; of more the legend does."""
+
+_TIMED = ("ranks", "regret")
+"""Drawings with a curve over evaluations, or over time."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +88,17 @@ def make_picture(
 
     Raises:
         RunFolderError: The folder holds no result of the figure, or a damaged one.
-        UsageError: `over` is unknown.
+        UsageError: `over` is unknown, or the figure has no curves over time.
         UnknownNameError: No such series, no such searcher.
     """
     if over not in OVER:
         raise UsageError(f"--over {over}: expected {' or '.join(OVER)}.")
+    if over == "time" and figure.drawing not in _TIMED:
+        raise UsageError(f"--over time: figure {figure.name} has no curves over time; leave it out.")
     series = figure.series(tuple(only), method)
     held, texts = _held(folder, series)
     budget = evaluations if evaluations is not None else max((unit.evaluations for unit in held), default=0)
-    tasks, notes = _gather(series, held, texts, budget)
+    tasks, drawn, notes = _gather(series, held, texts, budget)
     if not tasks:
         raise RunFolderError(
             f"{folder.path} holds no result of figure {figure.name}{f' with --budget {budget}' if budget else ''} that "
@@ -101,14 +109,14 @@ def make_picture(
     if any(entry.method == "regularized_evolution" for entry in series):
         notes.append(f"{LABELS['regularized_evolution']} here keeps what nothing dominates; the published one does not")
     if figure.drawing == "latency":
-        refused = {text["refused"] for entry in tasks for text in texts[entry.task] if text.get("refused")}
+        refused = {texts[unit]["refused"] for unit in drawn if texts[unit].get("refused")}
         notes += [f"refused: {reason}" for reason in sorted(refused)]
         notes += _flags([row for entry in tasks for runs in entry.runs.values() for rows in runs for row in rows])
     if figure.drawing == "points" and any(len(runs) > 1 for entry in tasks for runs in entry.runs.values()):
         notes.append("drawn: the first seed, since each has a super-network of its own")
-    used = [text for entry in tasks for text in texts[entry.task]]
     panels = PANELS[figure.drawing](tasks, over)
-    return Picture(figure.name, figure.title, tuple(panels), _scale(tasks, used, series, budget), tuple(notes))
+    scale = _scale(tasks, [texts[unit] for unit in drawn], series, budget)
+    return Picture(figure.name, figure.title, tuple(panels), scale, tuple(notes))
 
 
 def _held(folder: BenchFolder, series: Sequence[Series]) -> tuple[Held, Texts]:
@@ -120,14 +128,14 @@ def _held(folder: BenchFolder, series: Sequence[Series]) -> tuple[Held, Texts]:
         unit, rows, text = folder.read(path)
         if any(unit_of(entry, unit.task, unit.seed, unit.evaluations) == unit for entry in series):
             held[unit] = rows
-            texts.setdefault(unit.task, []).append(text)
+            texts[unit] = text
     return held, texts
 
 
 def _gather(
     series: Sequence[Series], held: Held, texts: Texts, budget: int
-) -> tuple[list[TaskRuns], list[str]]:  # fmt: skip
-    """What all series were run on; and what is left out."""
+) -> tuple[list[TaskRuns], list[Unit], list[str]]:  # fmt: skip
+    """What all series were run on, its units; and what is left out."""
     names = sorted({unit.task for unit in held})
     seeds = {
         (entry, task): {unit.seed for unit in held if unit_of(entry, task, unit.seed, budget) == unit}
@@ -135,8 +143,12 @@ def _gather(
         for task in names
     }
     known = [entry for entry in series if any(seeds[entry, task] for task in names)]
-    notes = [f"not run: {entry.label}" for entry in series if entry not in known]
-    tasks = []
+    notes = [
+        f"not run{f' with {budget} evaluations' if budget and entry.approach != QUANTISED else ''}: {entry.label}"
+        for entry in series
+        if entry not in known
+    ]
+    tasks, drawn = [], []
     for task in names:
         common = set.intersection(*(seeds[entry, task] for entry in known)) if known else set()
         if not common:
@@ -148,18 +160,20 @@ def _gather(
             for seed in seeds[entry, task] - common
         }
         notes += [f"left out: {task} seed {seed}, without {', '.join(lost[seed])}" for seed in sorted(lost)]
+        units = {entry.label: [unit_of(entry, task, seed, budget) for seed in sorted(common)] for entry in known}
+        drawn += [unit for of_label in units.values() for unit in of_label]
+        errors = [texts[unit].get("constant_test_error") for of_label in units.values() for unit in of_label]
+        known_errors = [float(error) for error in errors if error]  # earlier versions wrote none
         tasks.append(
             TaskRuns(
                 task=task,
-                metric=texts[task][0]["metric"],
-                runs={
-                    entry.label: [held[unit_of(entry, task, seed, budget)] for seed in sorted(common)]
-                    for entry in known
-                },
+                metric=texts[drawn[-1]]["metric"],
+                runs={label: [held[unit] for unit in of_label] for label, of_label in units.items()},
                 approaches={entry.label: entry.approach for entry in known},
+                constant=1 - sum(known_errors) / len(known_errors) if known_errors else None,
             )
         )
-    return tasks, notes
+    return tasks, drawn, notes
 
 
 def _flags(rows: Sequence[Row]) -> list[str]:
@@ -173,6 +187,8 @@ def _scale(tasks: Sequence[TaskRuns], texts: Sequence[Mapping[str, str]], series
     """Model, steps, evaluations, seeds and examples, in words."""
     seeds = sorted({len(runs) for entry in tasks for runs in entry.runs.values()})
     spaces = sorted({entry.space for entry in series})
+    methods = sorted({LABELS.get(entry.method, entry.method) for entry in series if entry.approach != QUANTISED})
+    aligned = sorted({text["align"] for text in texts if text.get("align")})
     commits = sorted({_short(text["commit"]) for text in texts if text["commit"]})
     trained = "each sub-network" if all(entry.approach == STANDARD for entry in series) else "training"
     parts = [
@@ -182,6 +198,8 @@ def _scale(tasks: Sequence[TaskRuns], texts: Sequence[Mapping[str, str]], series
         f"{_span(texts, 'validation_examples')} validation examples",
         f"{seeds[0] if len(seeds) == 1 else f'{seeds[0]} to {seeds[-1]}'} seed{'s' * (seeds[-1] > 1)}",
         *([f"space {spaces[0]}"] if len(spaces) == 1 else []),
+        *([f"searched by {' and '.join(methods)}"] if len(methods) <= _FEW else []),
+        *(f"widths in steps of {steps.replace(',', ' heads and ')} units" for steps in aligned),
         f"hwnas {texts[0]['hwnas']}"
         + (f", commit {commits[0]}" if len(commits) == 1 else f", {len(commits)} commits" if commits else ""),
     ]

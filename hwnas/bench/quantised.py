@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from hwnas.bench.units import Unit
 from hwnas.latency.records import Measured, Setting
 from hwnas.latency.setting import make_setting
 from hwnas.profilers import TimingProtocol
+from hwnas.search.cache import EvaluationCache
 from hwnas.search.pareto import non_dominated
 from hwnas.search.search import VALIDATION
 from hwnas.slicing.extract import extract, parameter_count
@@ -34,10 +36,10 @@ def quantised_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report
         CheckpointError: The super-network is not there, or damaged.
     """
     task = scale.load(unit.task, unit.seed)
-    network = load(folder, unit)
+    network = load(folder, scale, unit)
     exam = Exam(task, network.tokenizer, scale, unit.seed)
     report(0, 1, unit.method)
-    row = whole_row(network, exam, scale, unit, setting_of(scale, unit.method), 0)
+    row = whole_row(folder, network, exam, scale, unit, setting_of(scale, unit.method), 0)
     folder.write(unit, [row], provenance(scale, unit, exam, network))
     report(1, 1, unit.method)
 
@@ -57,21 +59,42 @@ def calibration(network: Network, exam: Exam, scale: Scale, unit: Unit, setting:
     return made
 
 
-def whole_row(network: Network, exam: Exam, scale: Scale, unit: Unit, setting: Setting, number: int) -> Row:
-    """The row of the whole network in a setting, with errors of the artifact in its runtime."""
+def whole_row(
+    folder: BenchFolder, network: Network, exam: Exam, scale: Scale, unit: Unit, setting: Setting, number: int
+) -> Row:
+    """The row of the whole network in a setting, with errors of the artifact in its runtime, each found once."""
     whole = network.space.largest()
     module = extract(network.model, whole)
-    errors = artifact_errors(
-        module,
-        whole,
-        network.model.config,
-        setting,
-        {split: exam.batches(split, BATCH) for split in (VALIDATION, TEST)},
-        exam.task.metric,
-        longest=scale.max_length,
-        calibration=calibration(network, exam, scale, unit, setting),
-        seed=unit.seed,
-    )
+    about = {
+        "unit": unit.name,
+        "weights": network.weights,
+        "data": exam.task.fingerprint(),
+        "scale": scale.to_json(),
+    }
+    names = {
+        split: f"{split} {setting.precision} {setting.runtime} {setting.runtime_version}"
+        for split in (VALIDATION, TEST)
+    }
+    with EvaluationCache(folder.evaluations(unit), about) as cache:
+        errors = {split: cache.get(name, whole) for split, name in names.items()}
+        if None in errors.values():
+            start = time.perf_counter()
+            errors = dict(
+                artifact_errors(
+                    module,
+                    whole,
+                    network.model.config,
+                    setting,
+                    {split: exam.batches(split, BATCH) for split in names},
+                    exam.task.metric,
+                    longest=scale.max_length,
+                    calibration=calibration(network, exam, scale, unit, setting),
+                    seed=unit.seed,
+                )
+            )
+            for split, error in errors.items():
+                assert error is not None
+                cache.put(names[split], whole, error, time.perf_counter() - start)
     return Row(
         number=number,
         architecture=whole,

@@ -14,7 +14,7 @@ from hwnas.bench.parallel import Failure, Job, quieten, run_jobs
 from hwnas.bench.scale import Scale
 from hwnas.bench.units import Unit, plan
 from hwnas.errors import HwnasError, RunFolderError, UnknownNameError, UsageError
-from hwnas.search.front import write_at_once
+from hwnas.files import write_at_once
 from hwnas.search.schedulers import get_scheduler, require_scheduler
 from hwnas.search.searcher import get_searcher, require_searcher
 from hwnas.tasks import task_names
@@ -204,19 +204,24 @@ def _check_trials(figure: Figure, series: Sequence[Series], trials_at_once: int)
 def _check_scale(scale: Scale, series: Sequence[Series], tasks: set[str], evaluations: int) -> None:
     """Model, data and searches of the units to come, before anything is written."""
     from hwnas.models import get_family
-    from hwnas.spaces import get_space
-    from hwnas.training.pretrained import load_config
+    from hwnas.tasks import encode
+    from hwnas.training.pretrained import load_config, load_pretrained
 
     config = load_config(scale.model)
     dimensions = get_family(config).dimensions(config)
     for entry in series:
-        space = get_space(entry.space, dimensions)
+        space = scale.space(entry.space, dimensions)
         if entry.approach == STANDARD:
             get_scheduler(entry.method, space, objectives=2, evaluations=evaluations, seed=0)
         elif entry.approach != QUANTISED:
             get_searcher(entry.method, space, objectives=2, evaluations=evaluations, seed=0)
-    for task in sorted(tasks):
-        scale.load(task, 0)
+    for name in sorted(tasks):
+        task = scale.load(name, 0)
+        if name == min(tasks):  # what the tokenizer refuses must not bind the folder to this scale
+            _, tokenizer = load_pretrained(
+                scale.model, num_labels=task.num_labels, regression=task.is_regression, label_names=task.label_names
+            )
+            encode(task.train[:1], tokenizer, scale.max_length, regression=task.is_regression)
 
 
 def _write_failures(folder: BenchFolder, failures: Sequence[Failure]) -> None:

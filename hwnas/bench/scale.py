@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from hwnas.errors import UsageError
+from hwnas.spaces import Align, Dimensions, Space, get_space
+from hwnas.spaces.align import ANY
 from hwnas.tasks import TaskData, load_task
 from hwnas.training.options import TrainOptions
 
@@ -29,6 +31,7 @@ class Scale:
         limit_test: Use at most so many rows for the test.
         max_length: Longest input in tokens.
         examples: Validation examples that each sub-network is judged on, drawn with the seed; 0 for all.
+        align: Steps of heads and of units in all search spaces.
         rounds: Rounds of timing, for figures with measured latencies.
         train: How super-networks, and sub-networks of standard NAS, are fine-tuned; see `paper_options`.
     """
@@ -39,6 +42,7 @@ class Scale:
     limit_test: int | None = None
     max_length: int = 128
     examples: int = 512
+    align: Align = ANY
     rounds: int = 20
     train: TrainOptions = field(default_factory=paper_options)
 
@@ -63,19 +67,26 @@ class Scale:
             limit_test=self.limit_test,
         )
 
+    def space(self, name: str, dimensions: Dimensions) -> Space:
+        """The search space of that name; errors as of `hwnas.spaces.get_space`."""
+        return get_space(name, dimensions, align=self.align)
+
     def options(self, strategy: str, seed: int) -> TrainOptions:
-        """How to train under a strategy with a seed."""
-        return replace(self.train, strategy=strategy, seed=seed)
+        """How to train under a strategy with a seed; errors as of `TrainOptions`."""
+        return self.train.under(strategy, seed=seed)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON types; `from_json` inverts it."""
+        """JSON types; `from_json` inverts it. Steps of 1 are left out, as by earlier versions, which had no others."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if self.align == ANY:
+            del plain["align"]
         return plain
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Scale:
         """Inverse of `to_json`."""
-        return cls(**{**data, "train": TrainOptions.from_json(data["train"])})
+        heads, units = data.get("align", ANY)
+        return cls(**{**data, "align": (heads, units), "train": TrainOptions.from_json(data["train"])})
 
     def difference(self, other: Scale) -> tuple[str, Any, Any] | None:
         """The first option in which another scale differs: its name and both values."""

@@ -22,6 +22,7 @@ from hwnas.search.patience import NO_FAILURE, PATIENCE, PATIENCE_AT_FIRST
 from hwnas.search.search import FLOAT32, VALIDATION
 from hwnas.search.searcher import Searcher, get_searcher
 from hwnas.spaces import Architecture
+from hwnas.spaces.align import ANY
 
 Evaluate = Callable[[Architecture], Mapping[str, float]]
 """Errors of a sub-network by split; the validation error is among them."""
@@ -39,7 +40,7 @@ def search_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) -
         Exception: Several evaluations in a row failed; one that fails costs its proposal, and has no row.
     """
     task = scale.load(unit.task, unit.seed)
-    network = load(folder, unit)
+    network = load(folder, scale, unit)
     exam = Exam(task, network.tokenizer, scale, unit.seed)
     evaluate = _shared(network, exam)
     searcher = get_searcher(
@@ -171,6 +172,7 @@ def provenance(scale: Scale, unit: Unit, exam: Exam, network: Network) -> dict[s
         "k": options.k,
         "temperature": options.temperature,
         "max_length": scale.max_length,
+        "align": "" if scale.align == ANY else f"{scale.align[0]},{scale.align[1]}",
         "training_seconds": network.seconds,
         "threads": torch.get_num_threads(),
     }

@@ -13,7 +13,7 @@ from hwnas.bench.scale import Scale
 from hwnas.bench.units import Unit
 from hwnas.errors import CheckpointError, RunFolderError
 from hwnas.models import get_family
-from hwnas.spaces import Space, get_space
+from hwnas.spaces import Space
 from hwnas.tasks import TaskData, encode
 
 Report = Callable[[int, int, str], None]
@@ -53,7 +53,7 @@ def pretrained(scale: Scale, task: TaskData, unit: Unit) -> Network:
     model, tokenizer = load_pretrained(
         scale.model, num_labels=task.num_labels, regression=task.is_regression, label_names=task.label_names
     )
-    space = get_space(unit.space, get_family(model.config).dimensions(model.config))
+    space = scale.space(unit.space, get_family(model.config).dimensions(model.config))
     return Network(model.eval(), tokenizer, space, "pre-trained", 0.0)
 
 
@@ -100,7 +100,7 @@ def train(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) -> None
     shutil.rmtree(folder.checkpoints(name), ignore_errors=True)
 
 
-def load(folder: BenchFolder, unit: Unit) -> Network:
+def load(folder: BenchFolder, scale: Scale, unit: Unit) -> Network:
     """The super-network that a unit needs.
 
     Raises:
@@ -118,5 +118,5 @@ def load(folder: BenchFolder, unit: Unit) -> Network:
             f"the super-network in {place} is damaged: its files are not what was written; delete that folder and run "
             "the same command again."
         ) from error
-    space = get_space(unit.space, get_family(saved.model.config).dimensions(saved.model.config))
+    space = scale.space(unit.space, get_family(saved.model.config).dimensions(saved.model.config))
     return Network(saved.model, saved.tokenizer, space, saved.weights, seconds)

@@ -51,8 +51,8 @@ class Trials:
     in a row, three before the first trial that ended and ten after it, end the search: then something else is to blame,
     and the next start trains them again.
 
-    Seconds of the search are counted as if it had never been killed: a trial starts at the latest end before it, and
-    takes what its training took.
+    Seconds of the search are counted as if it had never been killed, and had trained all itself: a trial starts when
+    the first of `at_once` places is free, and takes what its training took and the scheduler for it.
 
     Args:
         scheduler: New, of two objectives: error, and `cost`.
@@ -64,6 +64,7 @@ class Trials:
         levels: Resource levels of a whole training.
         splits: Names of validation and test split in the cache.
         report: Called after each report and each end.
+        at_once: Trials that run at the same time.
 
     Attributes:
         done: Trials that have ended, in the order in which they did.
@@ -80,6 +81,7 @@ class Trials:
     levels: int
     splits: tuple[str, str]
     report: Progress = lambda *_: None
+    at_once: int = 1
     done: list[Done] = field(default_factory=list, init=False)
     running: dict[int, Running] = field(default_factory=dict, init=False)
     lost: int = field(default=0, init=False)
@@ -88,8 +90,10 @@ class Trials:
     _begun: int = field(default=0, init=False)
     _spent: int = field(default=0, init=False)
     _now: float = field(default=0.0, init=False)
+    _free: list[float] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
+        self._free = [0.0] * self.at_once
         for index, event in enumerate(self.journal.events):
             if not self._repeat(event):
                 self.journal.cut(index)
@@ -102,9 +106,10 @@ class Trials:
     def next(self) -> Running | None:
         """The trial to be trained next; None if there is none now.
 
-        One that the cache holds to its end is not trained, but ended here.
+        One that the cache holds to its end is not trained, but ended here: another search may have trained it.
         """
         while True:
+            self.cache.refresh()
             if self._waiting:
                 trial = self._waiting.pop(0)
             else:
@@ -233,7 +238,7 @@ class Trials:
             return None
         number = len(self.done) + len(self.running) + self.lost
         handle = SyneTuneTrial(number, suggestion.config, datetime.datetime.now())
-        trial = Running(number, from_config(self.space, suggestion.config), handle, started=self._now)
+        trial = Running(number, from_config(self.space, suggestion.config), handle, started=self._place())
         self.scheduler.on_trial_add(handle)
         self._charge(trial, start)
         self.running[number] = trial
@@ -263,9 +268,8 @@ class Trials:
             self.scheduler.on_trial_complete(trial.handle, result)
         else:
             self.scheduler.on_trial_remove(trial.handle)
-        self._now = max(self._now, trial.started + seconds)
         self._charge(trial, start)
-        del self.running[trial.number]
+        self._leave(trial, seconds)
         self._in_a_row, self._reason = 0, None
         self.done.append(
             Done(
@@ -287,9 +291,8 @@ class Trials:
         """Pass the failure of a trial on to the scheduler; the level that it failed in is spent."""
         start = time.perf_counter()
         self.scheduler.on_trial_error(trial.handle)
-        self._now = max(self._now, trial.started + seconds)
         self._charge(trial, start)
-        del self.running[trial.number]
+        self._leave(trial, seconds)
         self.lost, self._in_a_row = self.lost + 1, self._in_a_row + 1
         if not trial.over:
             self._spent += 1
@@ -300,12 +303,27 @@ class Trials:
         """Whether all levels of the budget have been begun."""
         return self._begun >= self.evaluations * self.levels
 
+    def _place(self) -> float:
+        """When a trial starts that is proposed now, in seconds of the search."""
+        if not self._free:  # fewer run at once than before a kill
+            return self._now
+        first = min(self._free)
+        self._free.remove(first)
+        return first
+
+    def _leave(self, trial: Running, seconds: float) -> None:
+        """A trial's place is free from its end on."""
+        del self.running[trial.number]
+        end = trial.started + seconds
+        if len(self._free) < self.at_once:
+            self._free.append(end)
+        self._now = max(self._now, end)
+
     def _charge(self, trial: Running, start: float) -> None:
-        """Count the scheduler's time since `start`: all trials wait for it."""
+        """Count the scheduler's time since `start` for a trial, which begins or ends later by it."""
         own = time.perf_counter() - start
         trial.own += own
         trial.started += own
-        self._now += own
 
     def _result(self, arch: Architecture, level: int, error: float) -> dict[str, Any]:
         """A report as the scheduler reads it."""

@@ -54,7 +54,9 @@ class Unit:
 
 
 def plan(series: Sequence[Series], tasks: Sequence[str], seeds: Sequence[int], evaluations: int) -> list[Unit]:
-    """The units of a figure, those that others start from first; all series of a seed before the next seed.
+    """The units of a figure, those that others start from first; all of a seed before the next seed.
+
+    Tasks take turns: of two units of the same task at once each might train what the other trains.
 
     Args:
         series: What the figure compares.
@@ -64,8 +66,8 @@ def plan(series: Sequence[Series], tasks: Sequence[str], seeds: Sequence[int], e
     """
     units: dict[Unit, None] = {}
     for seed in seeds:
-        for task in tasks:
-            for entry in series:
+        for entry in series:
+            for task in tasks:
                 unit = unit_of(entry, task, seed, evaluations)
                 if unit.needs is not None:
                     units[unit.needs] = None

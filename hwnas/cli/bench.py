@@ -90,6 +90,10 @@ def run(
     examples: Annotated[
         int, _scale("--examples", help="Validation examples that judge each sub-network; 0 takes all.")
     ] = 512,
+    align: Annotated[
+        str,
+        _scale("--align", help="Steps of heads and of units in the search spaces, such as 3,384; none: every width."),
+    ] = "none",
     epochs: options.Epochs = 2.0,
     max_steps: options.MaxSteps = None,
     batch_size: options.BatchSize = 16,
@@ -103,8 +107,9 @@ def run(
 
     A unit of work is one search on one task with one seed: its result is a CSV file in FOLDER/results, with model,
     steps, versions and commit in every row. Units of the same task, space, strategy and seed share one super-network,
-    and figures that compare the same share units. Nothing is done twice: after Ctrl-C or a crash the same command goes
-    on with the next evaluation. Strategies are those of the figure.
+    or in standard NAS the sub-networks that one of them has trained, and figures that compare the same share units.
+    Nothing is done twice: after Ctrl-C or a crash the same command goes on with the next evaluation. Strategies are
+    those of the figure.
 
     A folder is of one scale: other steps, another model or other data need another folder. More tasks, seeds,
     evaluations and figures go into the same one.
@@ -123,7 +128,7 @@ def run(
     )  # fmt: skip
     scale = Scale(
         model=model, data_dir=absolute(data_dir), limit_train=limit_train, limit_test=limit_test,
-        max_length=max_length, examples=examples, rounds=rounds, train=train,
+        max_length=max_length, examples=examples, align=_steps(align), rounds=rounds, train=train,
     )  # fmt: skip
     quiet()
     place = BenchFolder(folder)
@@ -264,6 +269,15 @@ def export(
         print_json({"experiments": [str(place) for place in places]})
     else:
         out.print(f"{len(places)} experiments written to {to}", markup=False, highlight=False)
+
+
+def _steps(text: str) -> tuple[int, int]:
+    from hwnas.errors import UsageError
+    from hwnas.spaces import parse_align
+
+    if text in ("target", "measured"):
+        raise UsageError(f"--align {text}: a benchmark has no target; give two numbers such as 3,384 (heads, units).")
+    return parse_align(text)
 
 
 def _names(text: str) -> list[str]:

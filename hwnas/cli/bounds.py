@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwnas.cli.console import out
+from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
     from hwnas.importance import Bounds
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _PANEL = "Bounds"
 BOUNDS_FILE = "bounds.json"
+MINIMUM, MAXIMUM, COST, SCORE, EXAMPLES = "50%", "100%", "latency", "first-order", 512
+"""Usual values of the options."""
 
 Count = Annotated[
     int | None,
@@ -59,6 +62,20 @@ ScoreExamples = Annotated[
     int,
     typer.Option("--score-examples", help="Training examples to score on; 0 takes all.", min=0, rich_help_panel=_PANEL),
 ]
+
+
+def refuse_unused(minimum: str, maximum: str, cost: str, score: str, examples: int) -> None:
+    """UsageError if an option was given that has no effect without --budgets."""
+    given = {
+        "--min-budget": minimum != MINIMUM,
+        "--max-budget": maximum != MAXIMUM,
+        "--cost": cost != COST,
+        "--score": score != SCORE,
+        "--score-examples": examples != EXAMPLES,
+    }
+    for name, changed in given.items():
+        if changed:
+            raise UsageError(f"{name} has no effect without --budgets, the number of budgets to find bounds for.")
 
 
 def wanted(count: int, minimum: str, maximum: str, cost: str, score: str) -> Budgets:

@@ -131,7 +131,10 @@ Schedule = Annotated[
 RandomNetworks = Annotated[
     int, option("--k", help="Random sub-networks in a step of 'sandwich', 'kd' and 'full'.", panel=_TRAIN)
 ]
-Temperature = Annotated[float, option("--temperature", help="Temperature of the distillation.", panel=_TRAIN)]
+Temperature = Annotated[
+    float,
+    option("--temperature", help="Temperature of the distillation of classes; a regression has none.", panel=_TRAIN),
+]
 
 RandomShare = Annotated[
     float,

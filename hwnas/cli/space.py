@@ -62,11 +62,11 @@ def space(
     align: options.Align = "none",
     latency: Latency = False,
     budgets: bounds.Count = None,
-    min_budget: bounds.Minimum = "50%",
-    max_budget: bounds.Maximum = "100%",
-    cost: bounds.CostName = "latency",
-    score: bounds.Score = "first-order",
-    score_examples: bounds.ScoreExamples = 512,
+    min_budget: bounds.Minimum = bounds.MINIMUM,
+    max_budget: bounds.Maximum = bounds.MAXIMUM,
+    cost: bounds.CostName = bounds.COST,
+    score: bounds.Score = bounds.SCORE,
+    score_examples: bounds.ScoreExamples = bounds.EXAMPLES,
     target: options.TargetName = "cpu",
     runtime: options.Runtime = "onnxruntime",
     precision: options.Precision = "fp32",
@@ -99,6 +99,8 @@ def space(
     from hwnas.training.pretrained import EMBEDDED, load_config
 
     quiet()
+    if budgets is None:
+        bounds.refuse_unused(min_budget, max_budget, cost, score, score_examples)
     wanted = None if budgets is None else bounds.wanted(budgets, min_budget, max_budget, cost, score)
     timed = latency or (wanted is not None and cost == "latency")
     on_device = timed or align == MEASURED
@@ -159,7 +161,7 @@ def space(
 
 def _write_bounds(place: Path, content: dict[str, Any]) -> Path:
     """Write bounds.json at once, and say where."""
-    from hwnas.search.front import write_at_once
+    from hwnas.files import write_at_once
 
     file = place / bounds.BOUNDS_FILE
     write_at_once(file, json.dumps(content, indent=1) + "\n")

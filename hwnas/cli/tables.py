@@ -40,7 +40,7 @@ def front_table(front: Front, baselines: Sequence[Baseline] = ()) -> Table:
         "speed-\nup",
         "peak\n[MiB]",
         "param.\n[10^6]",
-        *(f"{name}\n\\[{unit}]" for name, (_, unit) in _further(front).items()),
+        *(_heading(front, name, unit) for name, (_, unit) in _further(front).items()),
     ):
         table.add_column(name, justify="right", no_wrap=True)
     several = len(front.precisions) > 1
@@ -102,6 +102,13 @@ def _cells(front: Front, member: Member, before: str = "", *, name: str | None =
         f"{member.parameters / 1e6:.2f}",
         *(f"{member.costs[name] * scale:.3g}" for name, (scale, _) in _further(front).items()),
     ]
+
+
+def _heading(front: Front, name: str, unit: str) -> str:
+    """Of a column of costs; it says so if they, or some of them, were not measured."""
+    known = front.costs_are(name)
+    said = "" if known in ("measured", "counted") else f"{known.replace(', ', ',' + chr(10))}\n"
+    return f"{name}\n{said}\\[{unit}]"
 
 
 def _further(front: Front) -> dict[str, tuple[float, str]]:

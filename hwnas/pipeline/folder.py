@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import RunFolderError
+from hwnas.files import is_temporary, write_at_once
 from hwnas.latency.records import Setting
 from hwnas.pipeline.spec import RunSpec, digest_of, first_difference
-from hwnas.search.front import is_temporary, write_at_once
 from hwnas.training.seal import SEAL
 
 SCHEMA = 2

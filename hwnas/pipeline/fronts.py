@@ -31,6 +31,7 @@ def about_search(
         "space": supernet.space.name,
         "model": Path(folder.spec().model or EMBEDDED).name,
         "weights": supernet.weights,
+        "reordered": folder.spec().train.reorder is not None or folder.spec().train.reorder_after is not None,
         "task": task.name,
         "quality": quality_name(task.metric),
         "validation_examples": judge.about["examples"],

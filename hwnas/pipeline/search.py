@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from hwnas.latency.records import Setting
 from hwnas.latency.table import LatencyTable
 from hwnas.models import get_family
 from hwnas.pipeline.baseline import baselines_beside
+from hwnas.pipeline.compare import drop_overview, write_overview
 from hwnas.pipeline.device import Device, check_estimated, tell_apart
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.fronts import about_search, front_of_device
@@ -26,13 +26,11 @@ from hwnas.pipeline.refine import Refinement, is_measurable
 from hwnas.pipeline.search_options import MEASURED_DURING, SearchOptions, device_name, overview_name, search_name
 from hwnas.pipeline.spec import RunSpec
 from hwnas.pipeline.train import SuperNet, load_data, load_supernet
-from hwnas.report.compare import compare_fronts
-from hwnas.report.devices import plot_devices
 from hwnas.report.plot import plot_all
 from hwnas.search.cache import EvaluationCache
 from hwnas.search.constraints import limits_of
 from hwnas.search.experiment import write_front_experiment
-from hwnas.search.front import Front, write_at_once, write_front
+from hwnas.search.front import Front, write_front
 from hwnas.search.search import VALIDATION, Point, search_points
 from hwnas.search.searcher import EXHAUSTIVE, Searcher, get_searcher
 from hwnas.search.steering import Steered
@@ -189,23 +187,28 @@ def search_devices(
     if refinement.most:
         shared["measured_during"] = refinement.measured
     if labels:
-        shared["targets"] = [{"device": label, "search": name} for label, name in zip(labels, searches, strict=True)]
+        shared["targets"] = [
+            {"device": label, "search": name}
+            for label, name, outcome in zip(labels, searches, outcomes, strict=True)
+            if isinstance(outcome, Outcome)
+        ]
     seconds = partial(cache.seconds, VALIDATION)
     fronts, places = [], []
     for workshop, outcome, name in zip(workshops, outcomes, searches, strict=True):
         if isinstance(outcome, Outcome):
             fronts.append(front_of_device(workshop, shared, outcome))
             places.append(folder.front(name))
-    overview = folder.front(overview_name(options, made)) if len(fronts) > 1 else None
+    together = folder.front(overview_name(options, made))
+    overview = together if len(fronts) > 1 else None
     try:
+        if labels:
+            drop_overview(together)
         for front, place in zip(fronts, places, strict=True):
             write_front(front, place)
             write_front_experiment(front, place, seconds, created=time.time())
             plot_all(front, place, baselines_beside(folder, front))
         if overview is not None:
-            plot_devices(fronts, overview / "fronts.png")
-            comparison = compare_fronts(fronts).to_json()
-            write_at_once(overview / "comparison.json", json.dumps(comparison, indent=1, allow_nan=False) + "\n")
+            write_overview(fronts, overview)
     except OSError as failure:
         raise RunFolderError(f"cannot write to {folder.search} ({failure.strerror}).") from failure
     failures = [outcome for outcome in outcomes if not isinstance(outcome, Outcome)]

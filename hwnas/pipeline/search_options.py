@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from hwnas.search.searcher import require_searcher
 
 _USUAL = "onnxruntime"
 """The runtime that names of folders leave out."""
+
+_LONGEST, _DIGEST = 200, 10
+"""Bytes of a folder's name at most, of which file systems take 255, and letters of the digest that ends a cut one."""
 
 MEASURED_DURING = 4
 """Networks that are measured during a search, unless another number is given."""
@@ -96,7 +100,7 @@ def search_name(
     settings = [setting] if isinstance(setting, Setting) else list(setting)
     first, precisions = settings[0], "+".join(entry.precision for entry in settings)
     runtime = "" if first.runtime == _USUAL else f"{first.runtime}-"
-    return (
+    return _short(
         f"{'+'.join(options.costs)}-{device or first.target}-{runtime}{precisions}-b{first.batch}"
         f"-s{first.sequence_length}{_threads(settings)}-{options.searcher}-{options.evaluations}-seed{options.seed}"
         f"{_conditions(options, first)}{'-of-' + '+'.join(beside) if beside else ''}"
@@ -115,11 +119,19 @@ def overview_name(options: SearchOptions, devices: Sequence[Device]) -> str:
     settings = [setting for device in devices for setting in device.settings.values()]
     precisions = "+".join(dict.fromkeys(setting.precision for setting in settings))
     runtimes = "".join(f"{name}-" for name in dict.fromkeys(setting.runtime for setting in settings) if name != _USUAL)
-    return (
+    return _short(
         f"{'+'.join(options.costs)}-{'+'.join(device.label for device in devices)}-{runtimes}{precisions}"
         f"-b{first.batch}-s{first.sequence_length}{_threads(settings)}-{options.searcher}-{options.evaluations}"
         f"-seed{options.seed}{_conditions(options, first)}"
     )
+
+
+def _short(name: str) -> str:
+    """The name, cut where a file system would not take it; then it ends with a digest of the whole."""
+    if len(name.encode()) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST]
+    return f"{name.encode()[: _LONGEST - _DIGEST - 1].decode(errors='ignore')}-{digest}"
 
 
 def _threads(settings: Sequence[Setting]) -> str:

@@ -15,14 +15,14 @@ import numpy as np
 from hwnas.bench.panels import Curve, Panel
 from hwnas.bench.pictures import Picture
 from hwnas.errors import UsageError
-from hwnas.search.front import write_at_once
+from hwnas.files import write_at_once
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLOURS = ("#0b6bcb", "#d1495b", "#2a9d5c", "#e08e0b", "#7a4fbf", "#8c564b", "#c2378f", "#17807e", "#5b5b5b")
 _MARKERS = "osD^vPX<>"
-_LEVELS = ("-", "--", ":")
+_LEVELS = ("-", "--", ":", "-.")
 _COLUMNS = 3  # panels beside one another
 _WIDTH, _HEIGHT = 4.2, 3.4  # of a panel, in inches
 
@@ -89,7 +89,7 @@ def _draw(axes: Any, panel: Panel) -> None:
     for number, curve in enumerate(others):
         _draw_curve(axes, curve, number)
     for number, curve in enumerate(curve for curve in panel.curves if curve.style == "level"):
-        axes.axhline(curve.y[0], color="black", alpha=0.5, lw=1, ls=_LEVELS[number % 3], label=curve.label)
+        axes.axhline(curve.y[0], color="black", alpha=0.5, lw=1, ls=_LEVELS[number % len(_LEVELS)], label=curve.label)
     axes.set_title(panel.title, fontsize=10)
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)

@@ -25,7 +25,7 @@ class Choice:
         member: The member.
         cost: Its first cost there, in the objective's unit.
         elsewhere: By name of another device, what it costs there over what the choice of that device costs there; both
-            as they were known during the search. Devices where it was not evaluated are left out.
+            as they were known during the search, see `known_cost`. Devices where it was not evaluated are left out.
     """
 
     device: str
@@ -152,7 +152,6 @@ def compare_fronts(fronts: Sequence[Front], most: int = LEVELS) -> Comparison:
         if front.about["objective"]["name"] != first["objective"]["name"]:
             raise UsageError("the fronts are of different objectives; expected the same first one.")
     objective = str(first["objective"]["name"])
-    costs = [known_costs(front) for front in fronts]
     lowest = max(min((member.validation_error for member in front.members), default=math.inf) for front in fronts)
     errors = sorted({member.validation_error for front in fronts for member in front.members})
     levels: list[Level] = []
@@ -162,7 +161,7 @@ def compare_fronts(fronts: Sequence[Front], most: int = LEVELS) -> Comparison:
             continue
         picked = [_pick(front, objective, error) for front in fronts]
         if picked != before:
-            levels.append(Level(error, _choices(fronts, picked, objective, costs)))
+            levels.append(Level(error, _choices(fronts, picked, objective, error)))
             before = picked
     if len(levels) > most:
         levels = [levels[round(step * (len(levels) - 1) / (most - 1))] for step in range(most)]
@@ -174,13 +173,33 @@ def compare_fronts(fronts: Sequence[Front], most: int = LEVELS) -> Comparison:
     )
 
 
-def known_costs(front: Front) -> dict[Architecture, float]:
-    """First cost of every evaluated architecture on a front's device, in its cheapest precision, during the search."""
-    found: dict[Architecture, float] = {}
+Costs = Mapping[Architecture, Sequence[Mapping[str, Any]]]
+"""The evaluated points of a front by architecture."""
+
+
+def points_of(front: Front) -> Costs:
+    """The evaluated points of a front by architecture, one for each precision."""
+    found: dict[Architecture, list[Mapping[str, Any]]] = {}
     for point in front.points:
-        arch = Architecture.from_json(point["architecture"])
-        found[arch] = min(found.get(arch, math.inf), float(point["cost"]))
+        found.setdefault(Architecture.from_json(point["architecture"]), []).append(point)
     return found
+
+
+def known_cost(points: Costs, member: Member, error: float) -> float | None:
+    """First cost of a member of any front on the device that the points are of, as the search knew it.
+
+    That in the member's precision, if the device was searched in it. Otherwise that in the cheapest precision in which
+    the architecture was run there and has at most some error; None if there is none, or it was not evaluated.
+
+    Args:
+        points: As of `points_of`.
+        member: The member.
+        error: Validation error.
+    """
+    there = points.get(member.architecture, ())
+    alike = [point for point in there if point["precision"] == member.precision]
+    able = alike or [point for point in there if not point.get("stand_in") and float(point["error"]) <= error]
+    return min((float(point["cost"]) for point in able), default=None)
 
 
 def final_cost(member: Member, objective: str) -> float:
@@ -192,8 +211,7 @@ def final_costs_are(front: Front, objective: str) -> str:
     """What `final_cost` of a front's members is, for people; fronts that say nothing of it hold the search's values."""
     if objective == "latency":
         return front.latencies
-    about = next((entry for entry in front.objectives if entry["name"] == objective), front.about["objective"])
-    known = str(about.get("members", about["provenance"]))
+    known = front.costs_are(objective)
     return f"{known}, not measured" if known in ("predicted", "estimated") else known
 
 
@@ -203,15 +221,13 @@ def _pick(front: Front, objective: str, error: float) -> int:
     return min(able, key=lambda i: (final_cost(front.members[i], objective), front.members[i].validation_error))
 
 
-def _choices(
-    fronts: Sequence[Front], picked: Sequence[int], objective: str, costs: Sequence[Mapping[Architecture, float]]
-) -> tuple[Choice, ...]:
+def _choices(fronts: Sequence[Front], picked: Sequence[int], objective: str, error: float) -> tuple[Choice, ...]:
     chosen = [front.members[index] for front, index in zip(fronts, picked, strict=True)]
-    choices = []
+    known, choices = [points_of(front) for front in fronts], []
     for front, index, member in zip(fronts, picked, chosen, strict=True):
         elsewhere = {}
-        for other, known, own in zip(fronts, costs, chosen, strict=True):
-            here, there = known.get(own.architecture), known.get(member.architecture)
+        for other, points, own in zip(fronts, known, chosen, strict=True):
+            here, there = known_cost(points, own, error), known_cost(points, member, error)
             if other is not front and here and there is not None:
                 elsewhere[other.label] = there / here
         choices.append(Choice(front.label, index, member, final_cost(member, objective), elsewhere))

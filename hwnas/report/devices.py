@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwnas.report.compare import final_cost, known_costs
+from hwnas.report.compare import final_cost, known_cost, points_of
 from hwnas.report.plot import (
     COLOURS,
     Place,
@@ -48,14 +48,18 @@ def devices_figure(fronts: Sequence[Front]) -> Figure:
     for number, (front, axes) in enumerate(zip(fronts, grid, strict=True)):
         draw_points(axes, front, objective)
         draw_members(axes, front, "validation", objective, line=len(front.objectives) == 1)
-        ends = {member.architecture: final_cost(member, objective) for member in front.members}
-        known = known_costs(front) | ends
+        ends = {(member.architecture, member.precision): final_cost(member, objective) for member in front.members}
+        known = points_of(front)
         provenance = front.about["objective"]["provenance"]
         for other_number, other in enumerate(fronts):
-            there = [
-                (known[member.architecture], member.validation_error)
+            costs = [
+                ends.get((member.architecture, member.precision), known_cost(known, member, member.validation_error))
                 for member in other.members
-                if member.architecture in known
+            ]
+            there = [
+                (cost, member.validation_error)
+                for cost, member in zip(costs, other.members, strict=True)
+                if cost is not None
             ]
             if other is not front and there:
                 errorbar(

@@ -271,8 +271,7 @@ def _how(front: Front, objective: str) -> str:
         return front.latencies
     if not objective:
         return "measured"
-    about = _objective(front, objective)
-    return str(about.get("members", about["provenance"]))
+    return front.costs_are(objective)
 
 
 def _objective(front: Front, name: str) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +18,7 @@ class EvaluationCache:
 
     A last line that was cut short by a kill is dropped. The file belongs to one super-network, one set of examples
     and so on, as its first line says. Several searches may write to it at the same time; each knows what it found
-    there and what it adds.
+    there, what it adds, and after `refresh` what the others have added.
 
     Args:
         path: The file, made if it is missing.
@@ -32,9 +32,11 @@ class EvaluationCache:
         self._path = path
         self._known: dict[tuple[str, Architecture], float] = {}
         self._seconds: dict[tuple[str, Architecture], float] = {}
+        self._about = json.loads(json.dumps(dict(about)))
         self._lines = Lines(path, {"about": dict(about)})
+        self._count = 0
         try:
-            self._read(dict(about))
+            self._read(self._lines.found)
         except RunFolderError:
             self._lines.close()
             raise
@@ -65,12 +67,17 @@ class EvaluationCache:
         )
         self._known[split, arch], self._seconds[split, arch] = error, seconds
 
-    def _read(self, about: Mapping[str, Any]) -> None:
-        for number, line in enumerate(self._lines.found, start=1):
+    def refresh(self) -> None:
+        """Learn what others have written meanwhile; RunFolderError if the file is damaged or cannot be read."""
+        self._read(self._lines.fresh())
+
+    def _read(self, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            self._count += 1
             try:
                 entry = json.loads(line)
-                if number == 1 or "about" in entry:  # two searches that began at once may each have said it
-                    if entry["about"] != json.loads(json.dumps(about)):
+                if self._count == 1 or "about" in entry:  # two searches that began at once may each have said it
+                    if entry["about"] != self._about:
                         raise RunFolderError(
                             f"{self._path} holds evaluations of another super-network or other examples; delete it to "
                             "evaluate again."
@@ -81,5 +88,5 @@ class EvaluationCache:
                     self._seconds[str(entry["split"]), arch] = float(entry["seconds"])
             except (ValueError, KeyError, TypeError) as error:
                 raise RunFolderError(
-                    f"{self._path} is damaged in line {number}; delete it to evaluate again."
+                    f"{self._path} is damaged in line {self._count}; delete it to evaluate again."
                 ) from error

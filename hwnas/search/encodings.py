@@ -7,7 +7,6 @@ nothing that could be measured. Its blocks, the heads or the units of a layer, a
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,26 +14,15 @@ from numpy.typing import NDArray
 
 from hwnas.search.archive import Values
 from hwnas.spaces import Space
+from hwnas.spaces.blocks import blocks
 
 Vectors = NDArray[np.integer[Any]]
 """Encodings of architectures, (n, entries)."""
-
-_ENTRIES = 64
-"""Encodings of one entry a head and unit with more entries than this are seen as blocks."""
 
 
 def vector_type(space: Space) -> np.dtype[Any]:
     """The smallest type that holds the entries of an encoding."""
     return np.min_scalar_type(max(high for _, high in space.bounds.values()))
-
-
-def blocks(space: Space) -> list[NDArray[np.int64]]:
-    """Entries of each block of LARGE, heads layer by layer and then units; none for other spaces."""
-    layers, heads, units = space.dimensions.layers, space.dimensions.heads, space.dimensions.units
-    if len(space.bounds) <= _ENTRIES or len(space.bounds) != layers * (heads + units):
-        return []
-    starts = np.cumsum([0, *[heads] * layers, *[units] * layers])
-    return [np.arange(start, end) for start, end in pairwise(starts)]
 
 
 def features(space: Space) -> Callable[[Vectors], Values]:

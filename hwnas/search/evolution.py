@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.search.archive import Archive, Strategy, Values, layers_of, unit_scaled
-from hwnas.search.encodings import blocks, neighbour
+from hwnas.search.encodings import neighbour
 from hwnas.spaces import Architecture
+from hwnas.spaces.blocks import blocks
 
 POPULATION = 10
 """Members of the population."""

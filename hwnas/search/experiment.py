@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hwnas.search.front import Front, write_at_once
+from hwnas.files import write_at_once
+from hwnas.search.front import Front
 from hwnas.spaces import Architecture
 
 QUALITY = "quality"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hwnas.errors import NoMemberError, RunFolderError, TableError, UsageError
+from hwnas.files import write_at_once
 from hwnas.latency.records import Estimated, Measured, Predicted
 from hwnas.spaces import Architecture
 
@@ -21,6 +20,7 @@ SCHEMA = 3
 cost, and no latencies that a profile of another machine predicts. A front without these is still written as 2."""
 
 _PLAIN = 2
+_UNSURE = {"predicted", "estimated"}
 
 Latency = Measured | Estimated | Predicted
 """What is known of a member's latency: only the first was seen on the device."""
@@ -198,11 +198,21 @@ class Front:
                 "speed_up": self.speed_up(member),
                 "parameters": member.parameters,
                 "peak_memory_measured_bytes": member.peak_memory_bytes,
-                **{f"objective_{name}": value for name, value in member.costs.items()},
+                **{f"objective_{name}{self._doubt(name)}": value for name, value in member.costs.items()},
                 "flags": " ".join(member.flags),
             }
             for index, member in enumerate(self.members)
         ]
+
+    def costs_are(self, name: str) -> str:
+        """What a cost of the members is: measured, counted, predicted, `measured, some predicted`, ..."""
+        about = next((entry for entry in self.objectives if entry["name"] == name), self.about["objective"])
+        return str(about.get("members", about["provenance"]))
+
+    def _doubt(self, name: str) -> str:
+        """The end of a column's name: what its values are where not all were measured or counted."""
+        known = self.costs_are(name)
+        return f"_{known.replace(', ', '_').replace(' ', '_')}" if _UNSURE & {*known.split()} else ""
 
     def to_json(self) -> dict[str, Any]:
         """JSON types; `read_front` inverts it."""
@@ -301,33 +311,6 @@ def read_front(path: Path) -> Front:
         raise
     except Exception as error:  # whatever a damaged file leads to
         raise RunFolderError(f"{path} is damaged ({error}); run `hwnas search` again to write it anew.") from error
-
-
-def write_at_once(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is either the old one or the new one, whatever happens; text as UTF-8.
-
-    A kill may leave a temporary file beside it, for which `is_temporary` holds.
-
-    Raises:
-        OSError: It cannot be written; nothing is left.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # its own: another process may write the same file
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def is_temporary(path: Path) -> bool:
-    """Whether a file is what a kill left of one that was being written."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 def _ms(seconds: float) -> str:

@@ -41,7 +41,8 @@ class Lines:
             raise RunFolderError(f"cannot write {path} ({error.strerror}); give a folder that you own.") from error
         try:
             with self._alone():
-                self.found = self._whole().splitlines()
+                whole = self._whole()
+                self.found, self._read = whole.splitlines(), len(whole)
                 if not self.found and first is not None:
                     self._write(first)
         except RunFolderError:
@@ -55,6 +56,16 @@ class Lines:
             if size and os.pread(self._file.fileno(), 1, size - 1) != b"\n":  # another process was killed in a line
                 self._whole()
             self._write(entry)
+
+    def fresh(self) -> list[bytes]:
+        """The lines that were added since the file was read, by this process too, each without its end."""
+        if self._size() <= self._read:
+            return []
+        with self._alone():
+            found = os.pread(self._file.fileno(), self._size() - self._read, self._read)
+        found = found[: found.rfind(b"\n") + 1]
+        self._read += len(found)
+        return found.splitlines()
 
     def close(self) -> None:
         """Close the file; nothing is appended after that."""

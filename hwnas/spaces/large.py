@@ -56,6 +56,11 @@ class LargeSpace(Space):
         return size
 
     def sample(self, rng: np.random.Generator) -> Architecture:
+        """Draw how much is kept in all, evenly, and then which (Klein et al. 2024, algorithm 4).
+
+        With steps of widths the draw is of steps, of which each block has as many as it has widths; which heads or
+        units of a block these are is drawn then.
+        """
         return self._architecture(self._drawn(rng))
 
     def sample_vector(self, rng: np.random.Generator) -> npt.NDArray[np.integer[Any]]:
@@ -63,11 +68,26 @@ class LargeSpace(Space):
         return np.concatenate([*heads, *units]).astype(np.uint8)
 
     def _drawn(self, rng: np.random.Generator) -> Mask:
+        if not self._any_width:
+            return self._drawn_in_steps(rng)
         entries = self.dimensions.layers * (self.dimensions.heads + self.dimensions.units)
         kept = int(rng.integers(self.min_layers, entries + 1))
         mask = np.zeros(entries, dtype=bool)
         mask[rng.choice(entries, size=kept, replace=False, shuffle=False)] = True
         return mask
+
+    def _drawn_in_steps(self, rng: np.random.Generator) -> Mask:
+        blocks = [(self.dimensions.heads, self.head_levels)] * self.dimensions.layers
+        blocks += [(self.dimensions.units, self.unit_levels)] * self.dimensions.layers
+        owners = np.repeat(np.arange(len(blocks)), [len(allowed) for _, allowed in blocks])
+        kept = int(rng.integers(self.min_layers, len(owners) + 1))
+        chosen = rng.choice(owners, size=kept, replace=False, shuffle=False)
+        mask = []
+        for (width, allowed), steps in zip(blocks, np.bincount(chosen, minlength=len(blocks)), strict=True):
+            row = np.zeros(width, dtype=bool)
+            row[rng.choice(width, size=allowed[steps - 1] if steps else 0, replace=False, shuffle=False)] = True
+            mask.append(row)
+        return np.concatenate(mask)
 
     def smallest(self) -> Architecture:
         return self._architecture(np.zeros(len(self._bounds), dtype=bool))
@@ -104,10 +124,14 @@ class LargeSpace(Space):
             raise self._stranger(architecture)
         return tuple(vector.astype(int).tolist())
 
+    @property
+    def _any_width(self) -> bool:
+        """Whether blocks may have any width."""
+        return (len(self.head_levels), len(self.unit_levels)) == (self.dimensions.heads, self.dimensions.units)
+
     def _holds(self, heads: Mask, units: Mask) -> bool:
         """Whether (layers, width) masks are surely a member: any width is allowed, and enough layers have heads."""
-        widths = (len(self.head_levels), len(self.unit_levels)) == (self.dimensions.heads, self.dimensions.units)
-        return widths and int(heads.any(axis=1).sum()) >= self.min_layers
+        return self._any_width and int(heads.any(axis=1).sum()) >= self.min_layers
 
     def _architecture(self, mask: Mask) -> Architecture:
         """The member nearest to a mask (entries,), which it leaves as it is."""

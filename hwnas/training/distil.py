@@ -167,7 +167,7 @@ def load_teacher(
     teacher = _read_teacher(name)
     theirs, ours = _labels(teacher.config), _labels(model.config)
     named = not any(label.startswith("LABEL_") for label in (*theirs, *ours))  # the names of labels without names
-    if len(theirs) != len(ours) or (named and theirs != ours):
+    if len(theirs) != len(ours) or (named and _plain(theirs) != _plain(ours)):
         raise UsageError(
             f"the teacher {name} has the labels {', '.join(theirs)}, but the task has {', '.join(ours)}; expected the "
             "same in the same order."
@@ -221,6 +221,11 @@ def _read_teacher(name: str) -> Any:
 
 def _labels(config: Any) -> list[str]:
     return [str(config.id2label[index]) for index in range(config.num_labels)]
+
+
+def _plain(labels: Sequence[str]) -> list[str]:
+    """Names of labels without what authors differ in: POSITIVE is positive."""
+    return [label.strip().casefold() for label in labels]
 
 
 def _keep_hidden(seen: Seen, _: nn.Module, __: Any, output: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from hwnas.errors import UnknownNameError, UsageError
 from hwnas.training.moving_front import CURRENT
 from hwnas.training.processes import count
-from hwnas.training.strategy import get_strategy
+from hwnas.training.strategy import get_strategy, strategy_names
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 """Arithmetic of the training; weights and optimizer are float32 always."""
@@ -33,6 +33,9 @@ measured with `benchmarks/quality.py`, see docs/training.md."""
 REORDER_AFTER = "first-order"
 """Importance score by which heads and units are put in order after a training: measured with `benchmarks/ordered.py`
 and `benchmarks/reordering.py`, see docs/training.md."""
+
+K, TEMPERATURE = 2, 10.0
+"""Random sub-networks in a step, and the distillation's temperature, unless others are given."""
 
 BUDGETED = ("sandwich", "full", "kd")
 """Strategies whose steps train the whole network and random ones: they have a cost that can be budgeted."""
@@ -92,8 +95,8 @@ class TrainOptions:
     learning_rate: float | None = None
     schedule: str = "linear"
     weight_decay: float = 0.01
-    k: int = 2
-    temperature: float = 10.0
+    k: int = K
+    temperature: float = TEMPERATURE
     seed: int = 0
     random_share: float = 1.0
     whole_first: float = 0.0
@@ -160,9 +163,23 @@ class TrainOptions:
         if self.front is not None and self.front_share == 0:
             raise UsageError("--front has no effect without --front-share above 0.")
         one = self.strategy in ALTERNATING
+        if self.whole_first and self.strategy == "standard":
+            raise UsageError("--whole-first has no effect with standard, whose steps train the whole network anyway.")
+        if one and self.random_share == 0 and (self.sampling != "space" or self.front is not None):
+            raise UsageError("--sampling and --front have no effect with --random-share 0, which draws no networks.")
         if self.random_share != 1 and not one:
             raise UsageError(
                 f"--random-share has no effect with {self.strategy}; it needs a strategy of {', '.join(ALTERNATING)}."
+            )
+        if self.k != K and self.strategy not in BUDGETED:
+            raise UsageError(
+                f"--k has no effect with {self.strategy}, whose steps train one network; it needs a strategy of "
+                f"{', '.join(BUDGETED)}."
+            )
+        if self.temperature != TEMPERATURE and not self._learns:
+            raise UsageError(
+                f"--temperature needs a teacher, and the strategy {self.strategy} has none; use kd or full, or give "
+                "--teacher."
             )
         mixed = self.strategy in BUDGETED and self.k > 0  # the whole network and random ones in a step
         if self.front == CURRENT and not mixed:
@@ -184,8 +201,7 @@ class TrainOptions:
             )
         if self.logging_dir is not None and "tensorboard" not in self.integrations:
             raise UsageError("--logging-dir needs --report-to tensorboard.")
-        learns = get_strategy(self.strategy).distil or self.teacher is not None
-        if (self.hidden_weight or self.attention_weight) and not learns:
+        if (self.hidden_weight or self.attention_weight) and not self._learns:
             raise UsageError(
                 f"--hidden-weight and --attention-weight need a teacher, and the strategy {self.strategy} has none; "
                 "use kd or full, or give --teacher."
@@ -206,8 +222,13 @@ class TrainOptions:
         return WHOLE_WEIGHT if self._whole_teaches else 1.0
 
     @property
+    def _learns(self) -> bool:
+        alone = self.strategy == "kd" and self.k == 0  # no sub-network learns
+        return self.teacher is not None or (get_strategy(self.strategy).distil and not alone)
+
+    @property
     def _whole_teaches(self) -> bool:
-        return self.teacher is None and get_strategy(self.strategy).distil
+        return self.teacher is None and self._learns
 
     @property
     def integrations(self) -> tuple[str, ...]:
@@ -232,7 +253,27 @@ class TrainOptions:
         """JSON types; `from_json` inverts it."""
         return asdict(self)
 
+    def under(self, strategy: str, *, seed: int) -> TrainOptions:
+        """The same under another strategy and seed, with what that strategy reads."""
+        return TrainOptions(**_without_unread({**asdict(self), "strategy": strategy, "seed": seed}))
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrainOptions:
-        """Inverse of `to_json`, also of an earlier version's: equal weights, and heads and units as they came."""
-        return cls(**{"whole_weight": 1.0, "reorder_after": None, **data})
+        """Inverse of `to_json`, also of an earlier version's: without hidden states, equal weights, heads and units as
+        they came, and with options that its strategy does not read."""
+        earlier = {"hidden_weight": 0.0, "whole_weight": 1.0, "reorder_after": None}
+        return cls(**_without_unread({**earlier, **data}))
+
+
+def _without_unread(data: dict[str, Any]) -> dict[str, Any]:
+    """Options without what their strategy does not read; an unknown strategy's as they are."""
+    strategy = data.get("strategy", TrainOptions.strategy)
+    unread: dict[str, Any] = {}
+    if strategy in strategy_names():
+        if strategy == "standard":
+            unread["whole_first"] = 0.0
+        if strategy not in BUDGETED:
+            unread["k"] = K
+        if data.get("teacher") is None and not get_strategy(strategy).distil:
+            unread["temperature"] = TEMPERATURE
+    return {**data, **unread}

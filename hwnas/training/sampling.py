@@ -14,6 +14,7 @@ from torch import nn
 from hwnas.errors import HwnasError, UsageError
 from hwnas.slicing.plan import describe
 from hwnas.spaces import Architecture, Space
+from hwnas.spaces.blocks import blocks
 from hwnas.training.moving_front import CURRENT, MovingFront
 from hwnas.training.options import TrainOptions
 from hwnas.training.strategy import Draws, get_strategy
@@ -86,7 +87,8 @@ def make_sampler(model: nn.Module, space: Space, options: TrainOptions, price: C
         moving = MovingFront(space, price or cost)
         draw = near_front(draw, space, moving.members, options.front_share)
     elif options.front is not None and options.front_share > 0:
-        draw = near_front(draw, space, read_front(Path(options.front), space), options.front_share)
+        members = read_front(Path(options.front), space, reorder=options.reorder)
+        draw = near_front(draw, space, members, options.front_share)
     if options.budget is not None:
         draw = budgeted(draw, space, cost, _cost_of_a_draw(space, cost, options))
     whole = space.largest() == Architecture.full(space.dimensions)
@@ -117,9 +119,12 @@ def near_front(draw: Draw, space: Space, members: Members | Callable[[], Members
     """Mutations of a front's members with a probability, other draws else. A front that moves is asked for each draw.
 
     A mutation moves one entry of the encoding, and every other one with a probability of 1 / entries, so about two in
-    the mean. Each moves by a normal step of a tenth of its range.
+    the mean. Each moves by a normal step of a tenth of its range. In LARGE, whose entries are single heads and units,
+    what moves is how many a layer keeps, and random ones come or go.
     """
     low, high = np.array(list(space.bounds.values())).T
+    parts, layers = blocks(space), space.dimensions.layers
+    least = [space.head_levels[0]] * layers + [space.unit_levels[0]] * layers
     movable = np.flatnonzero(high > low)
 
     def near(rng: np.random.Generator) -> Architecture:
@@ -129,15 +134,38 @@ def near_front(draw: Draw, space: Space, members: Members | Callable[[], Members
         if not front or not len(movable):
             return draw(rng)
         vector = np.array(space.encode(front[int(rng.integers(len(front)))]))
+        if parts:
+            return space.decode(_with_other_counts(vector, parts, least, rng).tolist())
         moved = rng.random(len(vector)) < 1 / len(vector)
         moved[movable[int(rng.integers(len(movable)))]] = True
         step = rng.normal(0.0, np.maximum(1.0, (high - low) / 10))
-        step = np.sign(step) * np.maximum(1, np.abs(np.rint(step)))
+        step = np.sign(step) * np.minimum(np.maximum(1, np.abs(np.rint(step))), high - low)
         # An entry at a bound moves inwards: otherwise half of all mutations would be none.
         step = np.where((vector + step < low) | (vector + step > high), -step, step)
         return space.decode(np.clip(vector + moved * step, low, high).astype(int).tolist())
 
     return near
+
+
+def _with_other_counts(
+    vector: npt.NDArray[np.integer[Any]],
+    parts: Sequence[npt.NDArray[np.int64]],
+    least: Sequence[int],
+    rng: np.random.Generator,
+) -> npt.NDArray[np.integer[Any]]:
+    """A vector of zeros and ones (entries,) that has more or fewer ones in one part, and perhaps in others; by at least
+    so many."""
+    moved = rng.random(len(parts)) < 1 / len(parts)
+    moved[int(rng.integers(len(parts)))] = True
+    vector = vector.copy()
+    for part, fewest in (pair for pair, moves in zip(zip(parts, least, strict=True), moved, strict=True) if moves):
+        kept, left = part[vector[part] == 1], part[vector[part] == 0]
+        step = rng.normal(0.0, max(1.0, len(part) / 10))
+        count = min(max(fewest, round(abs(step))), len(part))
+        grows = step > 0 if count <= min(len(kept), len(left)) else len(left) >= len(kept)
+        pool = left if grows else kept
+        vector[rng.choice(pool, size=min(count, len(pool)), replace=False)] ^= 1
+    return vector
 
 
 def budgeted(draw: Draw, space: Space, cost: Cost, target: float) -> Draw:
@@ -212,15 +240,23 @@ def tilt(costs: np.ndarray, target: float) -> np.ndarray:
     return weights((low + high) / 2)
 
 
-def read_front(path: Path, space: Space) -> list[Architecture]:
+def read_front(path: Path, space: Space, *, reorder: str | None = None) -> list[Architecture]:
     """The architectures of a `front.json`, or of a JSON list of architectures, in a search space.
 
+    Args:
+        path: The file.
+        space: The space.
+        reorder: Score by which the training to come puts heads and units in order first, if it does.
+
     Raises:
-        UsageError: The file cannot be read, holds none, or holds one that is not in the space.
+        UsageError: The file cannot be read, holds none, or holds one that is not in the space; or one names heads or
+            units by their numbers in another order than that of the training to come.
     """
+    reordered = False
     try:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
         entries = data["members"] if isinstance(data, dict) else data
+        reordered = isinstance(data, dict) and bool(data.get("about", {}).get("reordered", True))
         members = [Architecture.from_json(entry.get("architecture", entry)) for entry in entries]
         if not members:
             raise ValueError("no members")
@@ -233,6 +269,13 @@ def read_front(path: Path, space: Space) -> list[Architecture]:
     for member in members:
         if member not in space:
             raise UsageError(f"--front {path}: {member} is not in the space {space.name}; search in that space first.")
+    named = any(not isinstance(kept, int) for member in members for kept in (*member.heads, *member.units))
+    if named and (reordered or reorder is not None):
+        raise UsageError(
+            f"--front {path} names heads and units by their numbers, and those of its run were put in another order "
+            "than this training begins with; use --front current, or the front of a run with --reorder-after none, "
+            "without --reorder here and there."
+        )
     return members
 
 
@@ -261,15 +304,19 @@ def _even_cost(space: Space, cost: Cost) -> Draw:
 def _cost_of_a_draw(space: Space, cost: Cost, options: TrainOptions) -> float:
     """What a random sub-network may cost in the mean, so that a step meets the budget."""
     assert options.budget is not None
+    if options.whole_first == 1:
+        raise UsageError("--budget has no effect with --whole-first 1, where every step trains the whole network.")
     ends = Sampler(space, lambda _: space.smallest())
     fixed = sum(map(cost, get_strategy(options.strategy).sub_networks(ends, np.random.default_rng(0), 0)))
     least, most = cost(space.smallest()), cost(space.largest())
-    wanted = (options.budget - fixed) / options.k
+    first, later = options.whole_first, 1 - options.whole_first  # shares of the steps
+    wanted = ((options.budget - first) / later - fixed) / options.k
+    bounds = [first + later * (fixed + options.k * end) for end in (least, most)]
     slack = 1e-3 / options.k  # the ends of the range can be asked for as the message rounds them
     if not least - slack <= wanted <= most + slack:
         raise UsageError(
             f"--budget {options.budget:g}: in the space {space.name} a step of {options.strategy} with --k {options.k} "
-            f"costs from {fixed + options.k * least:.3f} to {fixed + options.k * most:.3f} passes of the whole "
-            "network; give a number in between, or another --k."
+            f"costs from {bounds[0]:.3f} to {bounds[1]:.3f} passes of the whole network; give a number "
+            "in between, or another --k."
         )
     return min(max(wanted, least), most)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,13 @@ def check_seal(folder: Path) -> None:
         raise CheckpointError(
             f"the checkpoint {folder} cannot be read ({error}); delete it and run the same command again."
         ) from error
+
+
+def drop_unsealed(folder: Path) -> None:
+    """Remove checkpoints that were cut short: what is in them must not end up in a later one of the same step."""
+    for path in folder.glob("checkpoint-*"):
+        if not (path / SEAL).is_file():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

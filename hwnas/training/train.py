@@ -103,7 +103,7 @@ def train_supernet(
     from hwnas.training.distil import Distiller, load_teacher
     from hwnas.training.movement import MOVEMENT, Movement
     from hwnas.training.sampling import make_sampler
-    from hwnas.training.seal import latest_checkpoint
+    from hwnas.training.seal import drop_unsealed, latest_checkpoint
     from hwnas.training.trainer import SuperNetTrainer
 
     # Whatever cannot be used is refused before anything is written.
@@ -125,6 +125,8 @@ def train_supernet(
     with agreed():
         if begin is not None and is_first():
             begin()
+        if is_first():
+            drop_unsealed(checkpoints)
     with agreed():
         checkpoints.mkdir(parents=True, exist_ok=True)
         resume = latest_checkpoint(checkpoints)

@@ -182,7 +182,7 @@ class SuperNetTrainer(Trainer):
             raise self._diverged(f"the loss of training step {self.state.global_step + 1} is {value}")
         if self.args.world_size > 1 and self.accelerator.sync_gradients:
             average_gradients(net)
-        return total
+        return torch.full_like(total, value / self.args.world_size) if self.args.world_size > 1 else total
 
     def sub_networks(self) -> list[Architecture]:
         """Those that this step trains; called once in a batch."""

@@ -266,6 +266,10 @@ def test_searches_that_cannot_be(folder: RunFolder, table: LatencyTable) -> None
     assert search_name(SearchOptions(), usual) == "latency-cpu-fp32-b1-s16-local_search-100-seed0"
     quick = replace(one, protocol=TimingProtocol.of_rounds(4).key())
     assert search_name(SearchOptions(), quick).endswith("-seed0-rounds-4"), "other rows of the table"
+    labels = [f"cpu@processor-{number}-with-a-name-of-32-letters" for number in range(8)]
+    names = [search_name(SearchOptions(), usual, device=label, beside=labels) for label in labels]
+    assert len(set(names)) == 8, "cut names are told apart"
+    assert all(len(name.encode()) == 200 for name in names), "file systems take 255 bytes"
 
 
 def test_a_damaged_baseline_is_one_clear_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -118,6 +119,35 @@ def test_two_trials_at_once(scale: Scale, alone: Alone, tmp_path: Path) -> None:
     assert run_figure(folder, get_figure("10"), scale, **options).made == 0
     (panel,) = make_picture(folder, get_figure("10"), only=["mo_asha"]).panels
     assert [curve.label for curve in panel.curves] == ["MO-ASHA"]
+
+
+def test_every_method_of_standard_nas(scale: Scale, tmp_path: Path) -> None:
+    """The same training for each; begun with the same designs, none twice; ranks are between the first and the last."""
+    folder, figure, scale = BenchFolder(tmp_path / "b"), get_figure("5b"), replace(scale, align=(1, 10))
+    methods = [series.method for series in figure.series()]
+    outcome = run_figure(folder, figure, scale, tasks=["sst2"], seeds=1, evaluations=4)
+    assert outcome.made == len(methods) == 7
+    designs = None
+    for unit in outcome.units:
+        _, rows, _ = folder.read(folder.results(unit))
+        assert spent(rows)[-1] == 4.0
+        assert len({row.architecture for row in rows}) == len(rows) >= 4
+        first = [row.architecture for row in sorted(rows, key=lambda row: row.number)[:2]]
+        designs = designs or first
+        assert first == designs
+        assert all(units % 10 == 0 for row in rows for units in row.architecture.unit_counts)
+    told = [json.loads(line) for line in folder.trainings(unit).read_text().splitlines()[1:]]
+    trained = [str(entry["architecture"]) for entry in told if entry["split"] == "seconds"]
+    # What one search has trained another does not; only MO-ASHA has to see what it was after each level.
+    assert max(trained.count(arch) for arch in trained) <= 2
+    assert len(trained) < 4 * len(methods) / 2
+    picture = make_picture(folder, figure)
+    assert "space small; widths in steps of 1 heads and 10 units" in picture.scale
+    (panel,) = picture.panels
+    ranks = np.array([curve.y for curve in panel.curves])
+    assert ranks.shape == (7, 4)
+    assert ranks.sum(axis=0) == pytest.approx(sum(range(1, 8)))
+    assert {curve.label for curve in panel.curves} == {series.label for series in figure.series()}
 
 
 def test_a_training_that_fails_has_no_row(

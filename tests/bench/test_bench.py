@@ -57,7 +57,7 @@ def test_rows_say_what_they_are_of(done: BenchFolder, scale: Scale) -> None:
     assert [row.number for row in rows] == list(range(6))
     assert (text["model"], text["steps"], text["metric"]) == (Path(str(scale.model)).name, "6", "accuracy")
     assert all(text[name] for name in ("hwnas", "torch", "date"))
-    network = load(done, unit)
+    network = load(done, scale, unit)
     task = scale.load("sst2", 0)
     whole = next(row for row in rows if row.share == 1.0)
     assert whole.architecture == network.space.largest()
@@ -135,7 +135,7 @@ def test_sub_networks_of_one_seed_are_drawn(done: BenchFolder, tmp_path: Path) -
 def test_what_was_not_run_is_said(done: BenchFolder) -> None:
     picture = make_picture(done, get_figure("4"))
     assert [curve.label for curve in picture.panels[0].curves] == ["Small"]
-    assert {"not run: Layer", "not run: Medium", "not run: Large"} <= set(picture.notes)
+    assert {f"not run with 6 evaluations: {name}" for name in ("Layer", "Medium", "Large")} <= set(picture.notes)
     with pytest.raises(RunFolderError, match="holds no result of figure 6 with --budget 9"):
         make_picture(done, get_figure("6"), evaluations=9)
 
@@ -178,7 +178,7 @@ def test_quantised_and_timed_networks_and_their_pictures(
     options: dict[str, Any] = {"tasks": ["sst2"], "seeds": 1, "method": "random_search", "evaluations": 6}
     run_figure(folder, get_figure("7"), scale, **options, only=["weight-sharing", "int8-dynamic"])
     _, searched, _ = folder.read(folder.results(UNIT))
-    config = load(folder, UNIT).model.config
+    config = load(folder, scale, UNIT).model.config
     with LatencyTable(folder.table) as table:
         for name in ("fp32", *names):
             for number, row in enumerate(searched):
@@ -205,6 +205,9 @@ def test_quantised_and_timed_networks_and_their_pictures(
     assert (quantised.error, quantised.test_error) == (whole[1].error, whole[1].test_error)
     (panel,) = make_picture(folder, get_figure("7"), method="random_search", evaluations=6).panels
     assert {"WS-NAS", "unpruned, int8-dynamic"} <= {curve.label for curve in panel.curves}
+    labels = [example.label for example in scale.load("sst2", 0).test]
+    (floor,) = [curve for curve in panel.curves if curve.label == "always the same answer"]
+    assert floor.y == (pytest.approx(max(labels.count(0), labels.count(1)) / len(labels)),)
     picture = make_picture(folder, get_figure("12"), method="random_search", evaluations=6)
     drawn = {x for curve in picture.panels[0].curves for x in curve.x}
     assert drawn >= {1e3 * float(row.latency or 0) for row in rows}
@@ -212,10 +215,10 @@ def test_quantised_and_timed_networks_and_their_pictures(
     # A quantised network that is refused costs its own row, not those of the others.
     judge = whole_row
 
-    def refuse(network: Any, exam: Any, scale: Scale, unit: Unit, setting: Setting, number: int) -> Row:
+    def refuse(folder: Any, network: Any, exam: Any, scale: Scale, unit: Unit, setting: Setting, number: int) -> Row:
         if setting.precision != "fp32":
             raise BuildError("too far off.")
-        return judge(network, exam, scale, unit, setting, number)
+        return judge(folder, network, exam, scale, unit, setting, number)
 
     monkeypatch.setattr("hwnas.bench.latency.whole_row", refuse)
     folder.results(unit).unlink()
@@ -253,7 +256,7 @@ def test_alone_the_whole_network_is_trained_as_the_strategy_standard_does(scale:
     module = extract(network.model, network.space.largest())
     dataset = encode(task.train, network.tokenizer, scale.max_length, regression=False)
     fine_tune(module, network.tokenizer, dataset, scale.options("standard", 0), regression=False)
-    trained = load(folder, unit).model.state_dict()
+    trained = load(folder, scale, unit).model.state_dict()
     assert all(torch.equal(tensor, trained[name]) for name, tensor in module.state_dict().items())
 
 
@@ -275,6 +278,7 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(
     refused("unknown series of figure 5a 'rs'", new, only=["rs"])
     refused("compares searchers", new, method="random_search")
     refused("no file .*rte", new, tasks=["rte"])
+    refused("maximum length 5000: expected 8 to", new, scale=replace(scale, max_length=5000))
     with pytest.raises(HwnasError, match="small, which holds 240 networks, more than the 6 evaluations"):
         run_figure(new, get_figure("7"), scale, tasks=["sst2"], seeds=1, evaluations=6, method="exhaustive")
     assert not new.path.exists()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hwnas.bench.figures import STANDARD, WEIGHT_SHARING
 from hwnas.bench.folder import Row
-from hwnas.bench.panels import regrets
+from hwnas.bench.panels import PANELS, TaskRuns, regrets
 from hwnas.spaces import Architecture
 
 ARCH = Architecture((1,), (1,))
@@ -27,6 +28,19 @@ def test_a_stopped_sub_network_costs_its_share() -> None:
     places, found = regrets(runs, "time")
     assert (places[0], places[-1]) == (10.0, 40.0)
     assert found["MO-ASHA"][0, -1] == 0.0
+
+
+def test_a_stopped_training_is_not_the_unpruned_network() -> None:
+    """Level lines are of whole trainings; without one, of the super-network."""
+    shared = [replace(row(0, 0.25, 20), share=1.0), row(1, 0.5, 10)]
+    stopped = replace(row(0, 0.75, 20, "stopped:1/9"), share=1.0)
+    whole = replace(row(1, 0.125, 20), share=1.0)
+    approaches = {"WS-NAS": WEIGHT_SHARING, "S-NAS": STANDARD}
+    for rows, expected in (([stopped, whole], 0.875), ([stopped, row(1, 0.5, 10)], 0.75)):
+        runs = {"WS-NAS": [shared], "S-NAS": [rows]}
+        (panel,) = PANELS["sizes"]([TaskRuns("sst2", "accuracy", runs, approaches)], "evaluations")
+        (level,) = [curve for curve in panel.curves if curve.label == "unpruned"]
+        assert level.y == (expected,)
 
 
 def test_what_failed_costs_its_evaluation() -> None:

@@ -42,7 +42,7 @@ def cost(arch):
 
 
 @contextmanager
-def made(folder, name, seed=0, evaluations=12):
+def made(folder, name, seed=0, evaluations=12, order="order.jsonl", at_once=1):
     from hwnas.bench.journal import Journal
     from hwnas.bench.trials import Trials
     from hwnas.search.cache import EvaluationCache
@@ -52,9 +52,12 @@ def made(folder, name, seed=0, evaluations=12):
     space = get_space("small", Dimensions(layers=3, heads=4, units=8, head_size=2, hidden_size=8))
     levels = LEVELS[name]
     scheduler = get_scheduler(name, space, objectives=2, evaluations=evaluations, seed=seed, levels=levels)
-    with EvaluationCache(folder / "errors.jsonl", {}) as cache, Journal(folder / "order.jsonl") as journal:
+    with EvaluationCache(folder / "errors.jsonl", {}) as cache, Journal(folder / order) as journal:
         splits = ("validation", "test")
-        yield Trials(scheduler, space, cost, cache, journal, evaluations=evaluations, levels=levels, splits=splits)
+        yield Trials(
+            scheduler, space, cost, cache, journal,
+            evaluations=evaluations, levels=levels, splits=splits, at_once=at_once,
+        )
 
 
 def set_up(folder):
@@ -163,6 +166,49 @@ def test_one_at_a_time_is_ask_and_tell(small: Any, tmp_path: Path) -> None:
         assert (done.number, done.architecture) == (trial.number, trial.architecture)
         searcher.tell(trial.number, (small.value(trial.architecture, 1), small.cost(trial.architecture)))
     assert [round(done.elapsed) for done in trials.done] == list(range(2, 26, 2))
+
+
+def test_what_another_search_trains_is_not_trained_again(small: Any, tmp_path: Path) -> None:
+    """Two at a time in one file: the second ends at once what the first has trained, with its results and seconds."""
+    cache = tmp_path / "errors.jsonl"
+    with (
+        small.made(tmp_path, "local_search", order="a") as first,
+        small.made(tmp_path, "local_search", order="b") as second,
+    ):
+        trial = first.next()
+        first.told(trial.number, 1, 0.25, 2.0)
+        other = second.next()
+        assert (other.architecture, other.level, second.done) == (trial.architecture, 1, []), "not known to the end"
+        first.ended(trial.number, 0.5, 3.0)
+        # Whoever was asked to train it meanwhile trains it.
+        second.told(other.number, 1, 0.25, 2.0)
+        second.ended(other.number, 0.5, 3.0)
+        one_by_one(first, lambda arch, told: (float(told(1, small.value(arch, 1), 2.0)), 2.0))
+        before = cache.read_text()
+        assert second.next() is None
+    assert cache.read_text() == before
+    for a, b in zip(first.done, second.done, strict=True):
+        assert (a.architecture, a.error, a.test_error, a.seconds) == (b.architecture, b.error, b.test_error, b.seconds)
+    assert len(second.done) == 12
+    with small.made(tmp_path, "local_search", order="b") as again:
+        assert again.next() is None
+        assert [done.error for done in again.done] == [done.error for done in second.done]
+
+
+def test_the_clock_is_that_of_the_trainings_whoever_made_them(small: Any, tmp_path: Path) -> None:
+    """Two at once take half as long, also where all of it is known from another search."""
+    with small.made(tmp_path, "local_search", order="a") as alone:
+        one_by_one(alone, lambda arch, told: (float(told(1, small.value(arch, 1), 10.0)), 10.0))
+    assert [round(done.elapsed) for done in alone.done] == [10 * number for number in range(1, 13)]
+    with small.made(tmp_path, "local_search", order="b", at_once=2) as known:
+        assert known.next() is None
+    assert [round(done.elapsed) for done in known.done] == [10 * (number // 2 + 1) for number in range(12)]
+    (tmp_path / "errors.jsonl").unlink()
+    with small.made(tmp_path, "mo_asha", at_once=2) as trained:
+        run(trained, small.value, random.Random(0))
+    clock = [done.elapsed for done in trained.done]
+    assert clock == sorted(clock)
+    assert max(clock) == pytest.approx(sum(done.seconds for done in trained.done) / 2, rel=0.2)
 
 
 def test_another_scheduler_than_then_keeps_the_evaluations(small: Any, tmp_path: Path) -> None:

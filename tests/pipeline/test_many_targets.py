@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,8 @@ from hwnas.pipeline.search import Searched, SearchOptions, search_devices, searc
 from hwnas.pipeline.spec import DataSpec, RunSpec
 from hwnas.pipeline.train import SuperNet, load_supernet, train_run
 from hwnas.profilers import Failure, TimingProtocol
-from hwnas.report.compare import compare_fronts, final_cost
+from hwnas.report.compare import compare_fronts, final_cost, known_cost
+from hwnas.report.compare import points_of as evaluated
 from hwnas.search.constraints import Limit
 from hwnas.search.front import read_front
 from hwnas.search.pareto import non_dominated
@@ -448,6 +449,32 @@ def test_memory_is_measured_in_the_end(supernet: SuperNet, tmp_path: Path) -> No
     assert compare_fronts([older, far]).devices["cpu"] == "predicted, not measured"
 
 
+def test_precisions_are_compared_like_with_like(searched: tuple[RunFolder, Searched]) -> None:
+    """What a choice costs elsewhere is of its own precision there, or else of one that has at most the error."""
+    near, far = searched[1].fronts
+    there = {json.dumps(point["architecture"]): float(point["cost"]) for point in far.points}
+
+    def twin(point: Mapping[str, Any], error: float, stand_in: bool = False) -> dict[str, Any]:
+        """The same network in another precision, for a tenth."""
+        return {**point, "precision": "int8", "cost": point["cost"] / 10, "error": error, "stand_in": stand_in}
+
+    useless = replace(far, points=(*far.points, *(twin(point, 1.0) for point in far.points)))
+    assert compare_fronts([near, useless]).to_json() == compare_fronts([near, far]).to_json()
+    member = replace(near.members[0], precision="bf16")
+    alike = next(point for point in far.points if Architecture.from_json(point["architecture"]) == member.architecture)
+    cost, error = there[json.dumps(alike["architecture"])], member.validation_error
+    for more, expected in (
+        ([], cost),
+        ([twin(alike, 1.0)], cost),
+        ([twin(alike, 0.0, stand_in=True)], cost),
+        ([twin(alike, 0.0)], cost / 10),
+        ([{**twin(alike, 1.0), "precision": "bf16"}], cost / 10),
+    ):
+        points = evaluated(replace(far, points=(*far.points, *more)))
+        assert known_cost(points, member, max(error, float(alike["error"]))) == pytest.approx(expected)
+    assert known_cost(evaluated(far), member, -1.0) is None
+
+
 def test_limits_that_nothing_meets_in_the_end(folder: RunFolder, supernet: SuperNet, tmp_path: Path) -> None:
     """The profile lets only the smallest network pass; measured, it takes half as long again."""
     run = copy_of(folder, tmp_path / "run")
@@ -468,7 +495,9 @@ def test_limits_that_nothing_meets_in_the_end(folder: RunFolder, supernet: Super
     front = read_front(run.front(name) / "front.json")
     assert front.label == "a10g"
     assert len(front.points) == 4, "a device without a limit can use every network"
-    assert list(fronts_to_compare(run).values()) == [front]
+    assert front.about["targets"] == [{"device": "a10g", "search": name}]
+    with pytest.raises(UsageError, match=r"has a front of a10g alone.* name two searches with --front"):
+        fronts_to_compare(run)
 
 
 def test_several_costs_in_one_front(folder: RunFolder, table: LatencyTable, supernet: SuperNet, tmp_path: Path) -> None:

@@ -205,3 +205,11 @@ def test_bounds_that_cannot_be(call: Call, trained: Path, tmp_path: Path, words:
     assert (code, out, len(lines)) == (2, "", 1), err
     assert said in lines[0]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [["--cost", "macs"], ["--score", "luck"], ["--min-budget", "40%"]])
+def test_options_of_bounds_need_budgets(call: Call, tmp_path: Path, words: list[str]) -> None:
+    code, out, err = call("space", "--out", tmp_path / "out", *words)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert f"{words[0]} has no effect without --budgets" in err
+    assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from hwnas.errors import UsageError
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.profile import config_of
 from hwnas.pipeline.spec import DataSpec, RunSpec, first_difference
-from hwnas.training.options import TrainOptions
+from hwnas.training.options import BUDGETED, TrainOptions
 from hwnas.training.strategy import strategy_names
 
 
@@ -35,10 +35,11 @@ def test_a_run_of_an_earlier_version_is_another_only_where_a_default_has_changed
     assert first_difference(RunSpec.from_json(told), spec) == difference
 
 
-@pytest.mark.parametrize("k", [0, 2])
-@pytest.mark.parametrize("name", strategy_names())
-def test_a_run_is_no_other_than_itself(name: str, k: int) -> None:
-    spec = RunSpec(model=None, data=DataSpec(task="docstrings"), train=TrainOptions(strategy=name, k=k))
+@pytest.mark.parametrize(
+    ("name", "options"), [(name, {}) for name in strategy_names()] + [(name, {"k": 0}) for name in BUDGETED]
+)
+def test_a_run_is_no_other_than_itself(name: str, options: dict[str, Any]) -> None:
+    spec = RunSpec(model=None, data=DataSpec(task="docstrings"), train=TrainOptions(strategy=name, **options))
     assert first_difference(spec, spec) is None
     assert first_difference(RunSpec.from_json(spec.to_json()), spec) is None
 

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 ORDER = (
-    "errors", "locks", "provenance", "targets", "kernels", "profilers", "tasks", "models", "spaces", "slicing",
+    "errors", "files", "locks", "provenance", "targets", "kernels", "profilers", "tasks", "models", "spaces", "slicing",
     "importance", "training", "compile", "latency", "search", "baselines", "bench", "report", "pipeline", "cli",
 )  # fmt: skip
 """A package may import those before it."""

@@ -209,6 +209,28 @@ def test_searches_of_one_run_share_its_evaluations(tmp_path: Path) -> None:
         assert len(cache) == 18
 
 
+def test_a_search_can_learn_what_another_has_found_meanwhile(tmp_path: Path) -> None:
+    path, other = tmp_path / "e.jsonl", Architecture((1, 0), (1, 0))
+    with EvaluationCache(path, {}) as mine, EvaluationCache(path, {}) as theirs:
+        theirs.put("validation", ARCH, 0.25, 2.0)
+        mine.put("validation", other, 0.5, 1.0)
+        assert mine.get("validation", ARCH) is None
+        line = json.dumps({"split": "test", "architecture": ARCH.to_json(), "error": 0.125, "seconds": 1.0})
+        with path.open("a") as file:
+            file.write(line[:20])
+            file.flush()
+            mine.refresh()
+            assert (mine.get("validation", ARCH), mine.seconds("validation", ARCH)) == (0.25, 2.0)
+            assert (mine.get("validation", other), mine.get("test", ARCH)) == (0.5, None)
+            file.write(f"{line[20:]}\n")
+        mine.refresh()
+        assert (mine.get("test", ARCH), len(mine), len(theirs)) == (0.125, 3, 1)
+        with path.open("a") as file:
+            file.write("garbage\n")
+        with pytest.raises(RunFolderError, match="line 5"):
+            mine.refresh()
+
+
 def test_a_full_disk_is_one_clear_error_and_nothing_is_left_of_it(
     front: Front, tmp_path: Path, full_after: Callable[[int], AbstractContextManager[None]]
 ) -> None:

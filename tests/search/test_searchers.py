@@ -184,6 +184,16 @@ def test_both_ends_are_proposed_in_every_space(name: str, where: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELLED)
+@pytest.mark.parametrize(("where", "seeds"), [("layer", 6), ("large", 6), ("medium", 24)])
+def test_a_model_proposes_both_ends_in_every_space(name: str, where: str, seeds: int) -> None:
+    """After the random draws that it begins with."""
+    searched = space(where)
+    seen = np.array([searched.encode(arch) for seed in range(seeds) for arch in proposals(name, seed, where)[10:]])
+    for column, (low, high) in zip(seen.T, searched.bounds.values(), strict=True):
+        assert (column.min(), column.max()) == (low, high)
+
+
+@pytest.mark.parametrize("name", MODELLED)
 def test_a_model_of_a_space_that_is_too_large_to_go_through(name: str) -> None:
     """Its candidates are random networks and mutants of the front then, and not all that there are."""
     larger = Dimensions(layers=4, heads=4, units=64, head_size=2, hidden_size=8)

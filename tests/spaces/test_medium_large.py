@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hwnas.errors import UnknownNameError, UsageError
 from hwnas.spaces import Architecture, BoundedSpace, Dimensions, Space, get_space, space_from_json, space_names
+from hwnas.spaces.architecture import indices
 
 DIMENSIONS = Dimensions(layers=3, heads=4, units=6, head_size=2, hidden_size=8)
 MINILM = Dimensions(layers=6, heads=12, units=1536, head_size=32, hidden_size=384)
@@ -59,6 +60,22 @@ def test_large_has_uniform_parameter_counts() -> None:
     space, rng = get_space("large", MINILM), np.random.default_rng(0)
     shares = [sum(space.sample(rng).unit_counts) / (6 * 1536) for _ in range(500)]
     assert np.abs(np.quantile(shares, np.arange(1, 10) / 10) - np.arange(1, 10) / 10).max() < 0.09
+
+
+@pytest.mark.parametrize("align", [(4, 64), (12, 768)])
+def test_large_in_steps_has_uniform_counts_too(align: tuple[int, int]) -> None:
+    """Of heads as of units; were single heads drawn and rounded, layers without any would hardly come."""
+    space, rng = get_space("large", MINILM, align=align, min_layers=0), np.random.default_rng(0)
+    drawn = [space.sample(rng) for _ in range(600)]
+    for width, counts in ((6 * 12, "head_counts"), (6 * 1536, "unit_counts")):
+        shares = [sum(getattr(arch, counts)) / width for arch in drawn]
+        wanted = np.arange(1, 10) / 10
+        assert np.abs(np.quantile(shares, wanted) - wanted).max() < 0.18, "steps of a sixth, and of 24ths"
+        assert abs(np.mean(shares) - 0.5) < 0.05
+    kept = [list(indices(heads)) for arch in drawn for heads in arch.heads]
+    first = [0 in row for row in kept if 0 < len(row) < 12]
+    assert not first or 0.2 < np.mean(first) < 0.8, "any heads, not the first ones"
+    assert all(arch in space for arch in drawn)
 
 
 def test_large_is_fast_at_the_size_of_bert_base() -> None:

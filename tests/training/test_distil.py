@@ -243,6 +243,12 @@ def test_a_teacher_that_does_not_fit_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_labels_may_be_written_in_another_way(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    tiny("bert", id2label={0: "NEGATIVE", 1: "Neutral", 2: "POSITIVE "}).save_pretrained(tmp_path)
+    model = tiny("bert", id2label={0: "negative", 1: "neutral", 2: "positive"})
+    assert load_teacher(str(tmp_path), model, None, hidden=True) is not None
+
+
 def test_a_teacher_with_weights_that_nobody_trained(tiny: Callable[..., Any], tmp_path: Path) -> None:
     """Transformers makes random weights of those that a folder lacks: the head's, or those of layers cut out."""
     model = tiny("bert")

@@ -41,12 +41,37 @@ from hwnas.training.trainer import SuperNetTrainer
         ({"k": 0, "front": "a.json", "front_share": 0.5}, "have no effect with full and --k 0, which draws no"),
         ({"k": 0, "budget": 1.5}, "--budget needs"),
         ({"strategy": "sandwich", "hidden_weight": 1.0}, "the strategy sandwich has none"),
+        ({"strategy": "standard", "whole_first": 0.5}, "--whole-first has no effect with standard"),
+        ({"strategy": "random", "random_share": 0, "sampling": "cost"}, "no effect with --random-share 0"),
+        ({"strategy": "kd", "k": 0, "hidden_weight": 0.5}, "--hidden-weight and --attention-weight need a teacher"),
+        ({"strategy": "kd", "k": 0, "temperature": 5.0}, "--temperature needs a teacher"),
+        ({"strategy": "random", "k": 3}, "--k has no effect with random, whose steps train one network"),
+        ({"strategy": "sandwich", "temperature": 5.0}, "--temperature needs a teacher, and the strategy sandwich has"),
         ({"logging_dir": "logs"}, "--logging-dir needs --report-to tensorboard"),
     ],
 )
 def test_out_of_range(changes: dict[str, Any], match: str) -> None:
     with pytest.raises(UsageError, match=match):
         TrainOptions(**changes)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "teacher", "k", "temperature"),
+    [
+        ("full", None, 5, 3.0),
+        ("sandwich", None, 5, 10.0),
+        ("sandwich", "folder", 5, 3.0),
+        ("random", "folder", 2, 3.0),
+        ("standard", None, 2, 10.0),
+    ],
+)
+def test_a_strategy_takes_over_what_it_reads(strategy: str, teacher: str | None, k: int, temperature: float) -> None:
+    options = TrainOptions(strategy="kd", k=5, temperature=3.0, teacher=teacher, epochs=1.0)
+    told = options.under(strategy, seed=4)
+    assert (told.strategy, told.seed, told.epochs) == (strategy, 4, 1.0)
+    assert (told.k, told.temperature) == (k, temperature)
+    # What an earlier version wrote of a strategy that does not read them is read.
+    assert TrainOptions.from_json({**options.to_json(), "strategy": strategy, "seed": 4}) == told
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from hwnas.errors import UsageError
 from hwnas.models import get_family
-from hwnas.spaces import Architecture, Space, get_space
+from hwnas.spaces import Architecture, Dimensions, Space, get_space
 from hwnas.training.options import TrainOptions
 from hwnas.training.sampling import linear_cost, make_sampler, near_front, read_front, tilt
 from hwnas.training.strategy import Draws, get_strategy, strategy_names
@@ -191,6 +191,55 @@ def test_draws_near_a_front(space: Space) -> None:
     assert (moves != 0).any(axis=0).all(), "every entry moves"
     half = near_front(lambda _: space.largest(), space, [member], 0.5)
     assert np.mean([half(rng) == space.largest() for _ in range(400)]) == pytest.approx(0.5, abs=0.08)
+
+
+@pytest.mark.parametrize("name", ["layer", "large"])
+def test_a_mutation_is_never_none(name: str) -> None:
+    """Also where entries are zeros and ones; and of LARGE it changes how much a layer keeps."""
+    searched = get_space(name, Dimensions(layers=3, heads=8, units=40, head_size=2, hidden_size=16), align=(2, 1))
+    member, rng = searched.sample(np.random.default_rng(5)), np.random.default_rng(0)
+    near = near_front(searched.sample, searched, [member], 1.0)
+    drawn = [near(rng) for _ in range(400)]
+    assert all(arch != member and arch in searched for arch in drawn)
+    if name == "large":
+        counts = np.array([(*arch.head_counts, *arch.unit_counts) for arch in drawn])
+        moves = counts - np.array((*member.head_counts, *member.unit_counts))
+        assert (moves != 0).any(axis=1).all()
+        assert (moves != 0).any(axis=0).all(), "heads and units of every layer"
+        assert np.abs(moves[:, :3]).max() <= 8
+        assert 0 < np.abs(moves[:, 3:]).mean() < 4, "a tenth of the units at a time"
+
+
+def test_a_budget_counts_the_steps_of_the_whole_network_alone(model: Any, space: Space) -> None:
+    """Half of the steps cost 1; the others have to cost what is missing to the mean."""
+    cost = linear_cost(model)
+    sampler = make_sampler(model, space, TrainOptions(budget=1.5, whole_first=0.5))
+    draws = [cost(sampler.sample(np.random.default_rng(seed))) for seed in range(150)]
+    wanted = (2 * 1.5 - 1 - 1 - cost(space.smallest())) / 2
+    assert np.mean(draws) == pytest.approx(wanted, abs=0.05)
+    with pytest.raises(UsageError, match="no effect with --whole-first 1"):
+        make_sampler(model, space, TrainOptions(budget=1.5, whole_first=1.0))
+    with pytest.raises(UsageError, match=r"costs from 1\.0\d\d to 2\.0\d\d passes"):
+        make_sampler(model, space, TrainOptions(budget=2.5, whole_first=0.5))
+
+
+def test_numbers_of_heads_and_units_are_those_of_one_order(tmp_path: Path) -> None:
+    """Those of a super-network that was reordered say nothing of one that was not, or in another way."""
+    large = get_space("large", Dimensions(layers=2, heads=3, units=4, head_size=2, hidden_size=6))
+    named, counted = Architecture(((0, 2), 1), ((1, 3), 2)), Architecture((2, 1), (2, 2))
+    file = tmp_path / "front.json"
+
+    def written(member: Architecture, **about: Any) -> Path:
+        file.write_text(json.dumps({"about": about, "members": [{"architecture": member.to_json()}]}))
+        return file
+
+    assert read_front(written(named, reordered=False), large) == [named]
+    assert read_front(written(counted, reordered=True), large, reorder="removal") == [counted]
+    for about, reorder in (({"reordered": True}, None), ({}, None), ({"reordered": False}, "movement")):
+        with pytest.raises(UsageError, match="names heads and units by their numbers"):
+            read_front(written(named, **about), large, reorder=reorder)
+    file.write_text(json.dumps([named.to_json()]))
+    assert read_front(file, large) == [named], "whoever writes a list knows its order"
 
 
 def test_the_front_of_a_search_is_read(space: Space, tmp_path: Path) -> None:

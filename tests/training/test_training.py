@@ -21,7 +21,7 @@ from hwnas.slicing.supernet import view
 from hwnas.spaces import Space, get_space
 from hwnas.tasks import EncodedDataset
 from hwnas.training.losses import distillation_loss, task_loss
-from hwnas.training.seal import latest_checkpoint
+from hwnas.training.seal import drop_unsealed, latest_checkpoint
 from hwnas.training.strategy import get_strategy, strategy_names
 from hwnas.training.train import TrainOptions, default_learning_rate, train_supernet
 from hwnas.training.trainer import LengthGroupedSampler, SuperNetTrainer
@@ -232,6 +232,8 @@ def test_a_checkpoint_cut_short_is_passed_over(trained: Path, tmp_path: Path) ->
     shutil.copytree(trained, tmp_path / "copy")
     (tmp_path / "copy/checkpoint-25/hwnas.json").unlink()
     assert latest_checkpoint(tmp_path / "copy") == tmp_path / "copy/checkpoint-20"
+    drop_unsealed(tmp_path / "copy")
+    assert {path.name for path in (tmp_path / "copy").glob("checkpoint-*")} == {"checkpoint-20"}
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "hwnas.json"])
