@@ -24,8 +24,8 @@ from typing import Any
 
 from hwnas.bench.parallel import Job, Report, run_jobs
 from hwnas.errors import HwnasError
+from hwnas.files import write_at_once
 from hwnas.provenance import git_commit, versions
-from hwnas.search.front import write_at_once
 
 Row = dict[str, Any]
 Work = Callable[["Unit", Path, argparse.Namespace], list[Row]]

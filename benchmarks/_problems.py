@@ -165,7 +165,7 @@ def read_tables(path: Path) -> dict[str, Problem]:
             Architecture.from_json(point["architecture"]): (float(point["error"]), float(point["cost"]))
             for point in points
         }
-        return {str(path): Problem(_space_of(str(path), known), known.__getitem__)}
+        return {str(path): Problem(space_of(str(path), known), known.__getitem__)}
     tables: dict[str, list[dict[str, str]]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -182,10 +182,10 @@ def _problem_of(name: str, rows: Sequence[Mapping[str, str]]) -> Problem:
         heads, units = ((int(row[kind]),) * layers + (0,) * (most - layers) for kind in ("heads", "units"))
         known[Architecture(heads, units)] = float(row["error"]), float(row["cost"])
     seconds = [float(row["evaluation_seconds"]) for row in rows if row.get("evaluation_seconds")]
-    return Problem(_space_of(name, known), known.__getitem__, float(np.mean(seconds)) if seconds else None)
+    return Problem(space_of(name, known), known.__getitem__, float(np.mean(seconds)) if seconds else None)
 
 
-def _space_of(name: str, known: Mapping[Architecture, tuple[float, float]]) -> Space:
+def space_of(name: str, known: Mapping[Architecture, tuple[float, float]]) -> Space:
     """The space of which these are the members."""
     layers = sorted({len(arch.kept_layers) for arch in known})
     heads, units = (

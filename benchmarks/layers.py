@@ -34,7 +34,7 @@ from _variants import changes
 from rich.console import Console
 from rich.table import Table
 
-from hwnas.search.front import write_at_once
+from hwnas.files import write_at_once
 
 if TYPE_CHECKING:
     from hwnas.spaces import Architecture, Dimensions

@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from hwnas.files import write_at_once
 from hwnas.provenance import git_commit, versions
-from hwnas.search.front import write_at_once
 from hwnas.search.pareto import non_dominated
 
 BATCH = 64

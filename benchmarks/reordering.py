@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hwnas.errors import UnknownNameError
-from hwnas.search.front import write_at_once
+from hwnas.files import write_at_once
 
 if TYPE_CHECKING:
     from _train import Trained

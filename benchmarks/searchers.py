@@ -38,8 +38,8 @@ from _problems import BERT, MINILM, Points, Problem, Synthetic, read_tables, syn
 from rich.console import Console
 from rich.table import Table
 
+from hwnas.files import write_at_once
 from hwnas.provenance import git_commit
-from hwnas.search.front import write_at_once
 from hwnas.search.hypervolume import hypervolume
 from hwnas.search.schedulers import LEVEL, MO_ASHA, get_scheduler, metric_names
 from hwnas.search.searcher import get_searcher, searcher_names
@@ -162,6 +162,7 @@ def problems(tables: tuple[Path, ...], seed: int) -> dict[str, Problem]:
 def measures(members: Points) -> dict[str, Callable[[Points], float]]:
     """Hypervolumes as shares of that of the members."""
     low, span = members.min(axis=0), np.ptp(members, axis=0)
+    span[span == 0] = 1.0  # an objective in which all members are alike
     columns = np.sort(members, axis=0)
 
     def scaled(points: Points) -> float:

@@ -36,8 +36,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hwnas.cli.prepare import quiet
+from hwnas.files import write_at_once
 from hwnas.models import get_family
-from hwnas.search.front import write_at_once
 from hwnas.slicing.extract import extract
 from hwnas.slicing.mask import masked
 from hwnas.slicing.supernet import view
