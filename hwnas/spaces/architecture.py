@@ -75,6 +75,17 @@ class Architecture:
         """The whole super-network."""
         return cls((dimensions.heads,) * dimensions.layers, (dimensions.units,) * dimensions.layers)
 
+    @classmethod
+    def from_normal(cls, heads: tuple[Kept, ...], units: tuple[Kept, ...]) -> Architecture:
+        """One of choices that are in their normal form already and as many as layers, which is not checked.
+
+        What is kept by index can be thousands of numbers; to look at each takes most of the time of a draw.
+        """
+        new = object.__new__(cls)
+        object.__setattr__(new, "heads", heads)
+        object.__setattr__(new, "units", units)
+        return new
+
     @property
     def head_counts(self) -> tuple[int, ...]:
         """Number of heads kept, per layer of the super-network."""

@@ -136,7 +136,7 @@ class LargeSpace(Space):
     def _architecture(self, mask: Mask) -> Architecture:
         """The member nearest to a mask (entries,), which it leaves as it is."""
         heads, units = self._member(mask)
-        return Architecture(tuple(map(_kept, heads)), tuple(map(_kept, units)))
+        return Architecture.from_normal(tuple(map(_kept, heads)), tuple(map(_kept, units)))
 
     def _member(self, mask: Mask) -> tuple[list[Mask], list[Mask]]:
         """Kept heads and units, layer by layer, of the member nearest to a mask (entries,)."""
@@ -174,6 +174,7 @@ def _rounded(row: Mask, allowed: tuple[int, ...]) -> Mask:
 
 
 def _kept(row: Mask) -> Kept:
+    """What a row keeps, in the normal form of an architecture."""
     found = np.flatnonzero(row)
     count = len(found)
     return count if count == 0 or found[-1] == count - 1 else tuple(found.tolist())

@@ -124,6 +124,7 @@ def test_every_vector_within_the_bounds_has_a_member(data: st.DataObject, name: 
     space: Space = bounded(align=align) if name == "bounded" else get_space(name, DIMENSIONS, align=align)
     vector = [data.draw(st.integers(low, high)) for low, high in space.bounds.values()]
     arch = space.decode(vector)
+    assert arch == Architecture(arch.heads, arch.units), "in its normal form"
     assert arch in space
     assert space.decode(space.encode(arch)) == arch
     again = space_from_json(json.loads(json.dumps(space.to_json())), DIMENSIONS)
