@@ -57,6 +57,9 @@ class Failure:
     trace: str = ""
 
 
+_PATIENCE = 5.0
+"""Seconds in which a process that has nothing to do ends by itself."""
+
 Watch = Callable[[int, int, str], None]
 """Called with (jobs ended, jobs in all, short text)."""
 
@@ -241,6 +244,11 @@ def keep_busy(
                 if worker.pipe in ready and not hear(worker):
                     workers.remove(worker)
     finally:
+        idle = [worker for worker in workers if worker.item is None]
+        for worker in idle:
+            worker.pipe.close()
+        for worker in idle:  # one that ends by itself gives back what it holds of the system, such as locks
+            worker.process.join(_PATIENCE)
         for worker in workers:
             worker.stop()
 

@@ -15,7 +15,7 @@ import pytest
 from hwnas.bench.parallel import Job, run_jobs
 
 WORK = """
-import os, time
+import multiprocessing, os, time
 
 def work(payload, report):
     path, kind = payload
@@ -27,6 +27,8 @@ def work(payload, report):
     path.write_text(f"{os.getpid()} {time.monotonic()}")
     if kind == "wait":
         time.sleep(60)
+    if kind == "lock":
+        globals()["held"] = multiprocessing.Lock()  # as progress bars do
     time.sleep(0.1)
     path.with_suffix(".end").write_text(str(time.monotonic()))
 """
@@ -40,7 +42,7 @@ from slow import work
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     try:
-        run_jobs([Job(name, (folder / name, "wait")) for name in "ab"], work, 2)
+        run_jobs([Job(name, (folder / name, sys.argv[2])) for name in "ab"], work, 2)
     except KeyboardInterrupt:
         sys.exit(130)
 """
@@ -96,10 +98,16 @@ def alive(pid: int) -> bool:
         return False
 
 
+def test_processes_leave_nothing_behind(slow: Path) -> None:
+    command = [sys.executable, "-P", str(slow / "main.py"), str(slow), "lock"]
+    ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(slow)}, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, ""), "no warning of locks that were leaked"
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_no_process_outlives_its_parent(slow: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
-        [sys.executable, "-P", str(slow / "main.py"), str(slow)],
+        [sys.executable, "-P", str(slow / "main.py"), str(slow), "wait"],
         env={**os.environ, "PYTHONPATH": str(slow)},
         stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in what they run behind "&"
