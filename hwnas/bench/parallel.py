@@ -244,10 +244,10 @@ def keep_busy(
                 if worker.pipe in ready and not hear(worker):
                     workers.remove(worker)
     finally:
-        idle = [worker for worker in workers if worker.item is None]
-        for worker in idle:
+        without = [worker for worker in workers if worker.item is None]
+        for worker in without:
             worker.pipe.close()
-        for worker in idle:  # one that ends by itself gives back what it holds of the system, such as locks
+        for worker in without:  # one that ends by itself gives back what it holds of the system, such as locks
             worker.process.join(_PATIENCE)
         for worker in workers:
             worker.stop()
