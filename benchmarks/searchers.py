@@ -38,6 +38,7 @@ from _problems import BERT, MINILM, Points, Problem, Synthetic, read_tables, syn
 from rich.console import Console
 from rich.table import Table
 
+from hwnas.bench.statistics import REFERENCE, quantiles_among
 from hwnas.files import write_at_once
 from hwnas.provenance import git_commit
 from hwnas.search.hypervolume import hypervolume
@@ -163,14 +164,12 @@ def measures(members: Points) -> dict[str, Callable[[Points], float]]:
     """Hypervolumes as shares of that of the members."""
     low, span = members.min(axis=0), np.ptp(members, axis=0)
     span[span == 0] = 1.0  # an objective in which all members are alike
-    columns = np.sort(members, axis=0)
 
     def scaled(points: Points) -> float:
         return hypervolume((points - low) / span, (1.1, 1.1))
 
     def quantiles(points: Points) -> float:
-        ranks = [np.searchsorted(columns[:, index], points[:, index]) / len(members) for index in range(2)]
-        return hypervolume(np.stack(ranks, axis=1), (2.0, 2.0))
+        return hypervolume(quantiles_among(points, members), REFERENCE)
 
     found = dict(zip(MEASURES, (scaled, quantiles), strict=True))
     whole = {name: measure(members) for name, measure in found.items()}

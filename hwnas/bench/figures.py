@@ -14,6 +14,7 @@ from hwnas.errors import UnknownNameError, UsageError
 from hwnas.search.schedulers import MO_ASHA
 from hwnas.search.searcher import EXHAUSTIVE, searcher_names
 from hwnas.spaces import space_names
+from hwnas.training.pretrained import EMBEDDED
 from hwnas.training.strategy import strategy_names
 
 Drawing = Literal["boxes", "ranks", "regret", "sizes", "points", "latency"]
@@ -78,6 +79,7 @@ class Figure:
         make: Gives the series, from the names that are registered now.
         source: What it follows.
         missing: What the authors compare and this benchmark does not have.
+        other_model: Whether it is another figure with another model than the embedded one.
     """
 
     name: str
@@ -86,6 +88,23 @@ class Figure:
     make: Callable[[], tuple[Series, ...]]
     source: str
     missing: tuple[str, ...] = ()
+    other_model: bool = False
+
+    def is_of(self, model: str | None) -> bool:
+        """Whether results of a model may be in it; None is the embedded one."""
+        return not self.other_model or model not in (None, EMBEDDED)
+
+    def check_model(self, model: str | None) -> None:
+        """Check that it can be made with a model; None is the embedded one.
+
+        Raises:
+            UsageError: The figure is of another model than the embedded one.
+        """
+        if not self.is_of(model):
+            raise UsageError(
+                f"figure {self.name} is of another model than the embedded one: `hwnas bench run {self.name} --model "
+                "MODEL --folder FOLDER`, in a folder of its own, makes its results."
+            )
 
     def series(self, only: tuple[str, ...] = (), method: str | None = None) -> tuple[Series, ...]:
         """What it compares.
@@ -173,9 +192,9 @@ _ALL = (
         missing=_BASELINES,
     ),
     Figure(
-        "8", "test quality over parameters pruned (RoBERTa in the paper)", "sizes", _against_baselines,
+        "8", "test quality over parameters pruned, another model (RoBERTa in the paper)", "sizes", _against_baselines,
         f"{_CODE.format('plot_error_over_size.py')} with the other model; give it with --model and another --folder",
-        missing=_BASELINES,
+        missing=_BASELINES, other_model=True,
     ),
     Figure(
         "9", "hypervolume regret of searchers, weight-sharing NAS", "regret", _methods,

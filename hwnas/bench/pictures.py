@@ -88,7 +88,7 @@ def make_picture(
 
     Raises:
         RunFolderError: The folder holds no result of the figure, or a damaged one.
-        UsageError: `over` is unknown, or the figure has no curves over time.
+        UsageError: `over` is unknown, the figure has no curves over time, or it is of another model.
         UnknownNameError: No such series, no such searcher.
     """
     if over not in OVER:
@@ -96,6 +96,7 @@ def make_picture(
     if over == "time" and figure.drawing not in _TIMED:
         raise UsageError(f"--over time: figure {figure.name} has no curves over time; leave it out.")
     series = figure.series(tuple(only), method)
+    figure.check_model(folder.scale().model)
     held, texts = _held(folder, series)
     budget = evaluations if evaluations is not None else max((unit.evaluations for unit in held), default=0)
     tasks, drawn, notes = _gather(series, held, texts, budget)
@@ -115,13 +116,13 @@ def make_picture(
     if figure.drawing == "points" and any(len(runs) > 1 for entry in tasks for runs in entry.runs.values()):
         notes.append("drawn: the first seed, since each has a super-network of its own")
     panels = PANELS[figure.drawing](tasks, over)
-    scale = _scale(tasks, [texts[unit] for unit in drawn], series, budget)
+    run = [entry for entry in series if any(entry.label in of_task.runs for of_task in tasks)]
+    scale = _scale(tasks, [texts[unit] for unit in drawn], run, budget)
     return Picture(figure.name, figure.title, tuple(panels), scale, tuple(notes))
 
 
 def _held(folder: BenchFolder, series: Sequence[Series]) -> tuple[Held, Texts]:
     """Units of the series that are done, with their rows."""
-    folder.scale()
     held: Held = {}
     texts: Texts = {}
     for path in folder.units():

@@ -71,12 +71,13 @@ def run_figure(
         watch: Called as the work goes on.
 
     Raises:
-        UsageError: A number out of range, an unknown task, series or searcher.
+        UsageError: A number out of range, an unknown task, series or searcher, a figure of another model.
         MissingExtraError: A searcher's library is not installed.
         RunFolderError: The folder is of another scale, is in use, or cannot be written.
         DataError, ModelError: Data or model cannot be loaded.
         HwnasError: Units failed; the message says how many, and why the first did.
     """
+    figure.check_model(scale.model)
     series = figure.series(tuple(only), method)
     _check(series, tasks, seeds, evaluations, jobs)
     _check_trials(figure, series, trials_at_once)

@@ -23,6 +23,7 @@ from hwnas.search.search import FLOAT32, VALIDATION
 from hwnas.search.searcher import Searcher, get_searcher
 from hwnas.spaces import Architecture
 from hwnas.spaces.align import ANY
+from hwnas.training.train import peak_learning_rate
 
 Evaluate = Callable[[Architecture], Mapping[str, float]]
 """Errors of a sub-network by split; the validation error is among them."""
@@ -162,12 +163,13 @@ def provenance(scale: Scale, unit: Unit, exam: Exam, network: Network) -> dict[s
 
     options = scale.options(unit.strategy, unit.seed)
     about = exam.about()
+    steps = options.steps(about["train_examples"])
     return {
         "model": model_name(scale),
         **about,
-        "steps": options.steps(about["train_examples"]),
+        "steps": steps,
         "batch_size": options.batch_size,
-        "learning_rate": options.learning_rate,
+        "learning_rate": peak_learning_rate(options, network.model.config, steps, pairs=exam.task.has_pairs),
         "weights": network.weights,
         "k": options.k,
         "temperature": options.temperature,

@@ -31,20 +31,30 @@ def quantile_normalise(runs: Sequence[Array]) -> list[Array]:
     Returns:
         The same points, normalised.
     """
-    pooled = np.sort(np.concatenate(list(runs)), axis=0)
-    found = []
-    for run in runs:
-        normal = np.empty(run.shape)
-        for column in range(run.shape[1]):
-            values, known = run[:, column], pooled[:, column]
-            first = np.searchsorted(known, values, side="left")
-            after = np.searchsorted(known, values, side="right")
-            ranks = (first + after - 1) / 2 / max(1, len(known) - 1)
-            ranks[values == known[-1]] = 1.0
-            ranks[values == known[0]] = 0.0
-            normal[:, column] = ranks
-        found.append(normal)
-    return found
+    pooled = np.concatenate(list(runs))
+    return [quantiles_among(run, pooled) for run in runs]
+
+
+def quantiles_among(points: Array, pooled: Array) -> Array:
+    """The quantiles of points among others, to which they belong, as in `quantile_normalise`.
+
+    Args:
+        points: (points, objectives).
+        pooled: (all, objectives); each value of `points` is one of its objective's values here.
+
+    Returns:
+        (points, objectives), in [0, 1].
+    """
+    normal = np.empty(points.shape)
+    for column in range(points.shape[1]):
+        values, known = points[:, column], np.sort(pooled[:, column])
+        first = np.searchsorted(known, values, side="left")
+        after = np.searchsorted(known, values, side="right")
+        ranks = (first + after - 1) / 2 / max(1, len(known) - 1)
+        ranks[values == known[-1]] = 1.0
+        ranks[values == known[0]] = 0.0
+        normal[:, column] = ranks
+    return normal
 
 
 def anytime_hypervolume(points: Array) -> Array:

@@ -62,11 +62,14 @@ app.add_typer(bench.bench_app, name="bench")
 _INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+_Refusal = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""What Typer raises of unknown commands and options, of values that are no numbers and of numbers out of range."""
+
 
 def main() -> None:
     """Entry point of the `hwnas` program."""
     try:
-        app()
+        sys.exit(_called())
     except HwnasError as error:
         if os.environ.get("HWNAS_TRACEBACK"):
             raise
@@ -79,6 +82,24 @@ def main() -> None:
         if end.code == _INTERRUPTED:  # Typer makes that of Ctrl-C itself
             _say_interrupted()
         raise
+
+
+def _called() -> int:
+    """Exit code of the command; Typer's own refusals are one line as well."""
+    try:
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        return 1
+    except _Refusal as error:
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command
+            error.show()  # type: ignore[attr-defined]
+        else:
+            said = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+            see = f"; see `{context.command_path} --help`" if context is not None else ""
+            err.print(f"error: {said}{see}.", style="bold red", markup=False, highlight=False)
+        return 2
+    return code if isinstance(code, int) else 0
 
 
 def _say_interrupted() -> None:

@@ -163,11 +163,13 @@ def ls(folder: Folder = _DEFAULT, as_json: options.Json = False) -> None:
 
     place = BenchFolder(folder)
     units = [place.read(path)[0] for path in place.units()]
+    model = place.scale().model if units else None
     rows = []
     for figure in FIGURES.values():
         series = figure.series()
         done = sum(
-            any(unit_of(entry, unit.task, unit.seed, unit.evaluations) == unit for entry in series) for unit in units
+            any(unit_of(entry, unit.task, unit.seed, unit.evaluations) == unit for entry in series)
+            for unit in (units if figure.is_of(model) else ())
         )
         rows.append(
             {

@@ -1,7 +1,8 @@
 """Bayesian optimisation of several objectives with Gaussian processes: EHVI and qLogNEHVI, as BoTorch defines them.
 
 `ehvi`: expected hypervolume improvement in closed form (Emmerich et al. 2006; Yang et al. 2019; in Klein et al. 2024).
-`qlognehvi`: its logarithm over a front that is uncertain itself, sampled (Daulton et al. 2021; Ament et al. 2023).
+`qlognehvi`: the same over a front that is uncertain itself, sampled (Daulton et al. 2021; Ament et al. 2023, without
+the logarithm, which serves gradients).
 
 Syne Tune 0.16 has an EHVI that fails on BoTorch 0.18 (single against double precision) and, where it runs, puts a
 reference point of fixed value on the wrong side. So model and acquisition functions are BoTorch's, behind Syne Tune's

@@ -39,7 +39,8 @@ class MOASHA(TrialScheduler):  # type: ignore[misc]
     the one that is best in the first objective, then always the one farthest from those before it. Of n trials the
     first n / eta places, rounded up, go on; so the first trial at a rung always does. Nobody waits for others, so that
     what is stopped depends on the order in which trials report. A report that is not finite stops its trial, and does
-    not count at the rung.
+    not count at the rung. A report told twice or late changes nothing: what is told first of a level counts, a stopped
+    trial stays stopped, and its result is that of its highest level.
 
     Args:
         searcher: Proposes; a searcher without a model, because trials report at different levels.
@@ -63,7 +64,8 @@ class MOASHA(TrialScheduler):  # type: ignore[misc]
                 raise UsageError(f"MO-ASHA: {what} {number}: expected {least} or more.")
         super().__init__(random_seed=searcher.random_seed)
         self._searcher, self._metrics, self._levels, self._eta = searcher, list(metrics), levels, eta
-        self._last: dict[int, tuple[float, ...]] = {}
+        self._last: dict[int, tuple[int, tuple[float, ...]]] = {}
+        self._stopped: set[int] = set()
         self.rungs: dict[int, dict[int, tuple[float, ...]]] = {}
         rung = r_min
         while rung < levels:
@@ -77,16 +79,25 @@ class MOASHA(TrialScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any]) -> str:
         """Whether a trial goes on after a report. What it reports first at a rung counts."""
-        level, values = int(result[LEVEL]), self._values(result)
-        self._last[trial.trial_id] = values
-        if level >= self._levels or not all(map(math.isfinite, values)):
+        number, level, values = trial.trial_id, int(result[LEVEL]), self._values(result)
+        if number in self._stopped:
             return str(SchedulerDecision.STOP)
-        rung = self.rungs.get(level)
-        if rung is None or trial.trial_id in rung:
+        if number not in self._last or level > self._last[number][0]:
+            self._last[number] = level, values
+        if self._passes(number, level, values):
             return str(SchedulerDecision.CONTINUE)
-        rung[trial.trial_id] = values
+        self._stopped.add(number)
+        return str(SchedulerDecision.STOP)
+
+    def _passes(self, number: int, level: int, values: tuple[float, ...]) -> bool:
+        if level >= self._levels or not all(map(math.isfinite, values)):
+            return False
+        rung = self.rungs.get(level)
+        if rung is None or number in rung:
+            return True
+        rung[number] = values
         place = int(priorities(np.array(list(rung.values())))[-1])
-        return str(SchedulerDecision.CONTINUE if place * self._eta < len(rung) else SchedulerDecision.STOP)
+        return place * self._eta < len(rung)
 
     def on_trial_complete(self, trial: Trial, result: dict[str, Any]) -> None:
         """A trial was trained to the end."""
@@ -95,7 +106,7 @@ class MOASHA(TrialScheduler):  # type: ignore[misc]
     def on_trial_remove(self, trial: Trial) -> None:
         """A trial was stopped; its last report counts as its result."""
         if trial.trial_id in self._last:
-            self._searcher.on_trial_complete(trial.trial_id, trial.config, self._last[trial.trial_id])
+            self._searcher.on_trial_complete(trial.trial_id, trial.config, self._last[trial.trial_id][1])
 
     def on_trial_error(self, trial: Trial) -> None:
         """A trial has failed; what it reported at rungs stays."""

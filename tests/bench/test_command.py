@@ -71,6 +71,8 @@ def test_syne_tune_reads_and_draws_what_is_exported(done: BenchFolder, tmp_path:
         (["run", "5b", "--trials-at-once", "0"], "--trials-at-once 0"),
         (["run", "4", "--only", "huge"], "unknown series of figure 4 'huge'"),
         (["run", "4", "--method", "magic"], "unknown searcher 'magic'"),
+        (["run", "8"], "figure 8 is of another model than the embedded one"),
+        (["run", "8", "--model", "minilm"], "in a folder of its own"),
         (["run", "5a", "--max-steps", "0"], "--max-steps must be above 0"),
         (["run", "5a", "--align", "0,64"], "align step 0"),
         (["run", "5a", "--align", "target"], "--align target: a benchmark has no target; give two numbers"),

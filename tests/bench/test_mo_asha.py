@@ -57,7 +57,8 @@ def test_one_in_three_passes_a_rung() -> None:
     assert [goes_on(scheduler, trial, 1, *values) for trial, (values, _) in zip(trials, first, strict=True)] == [
         on for _, on in first
     ]
-    assert goes_on(scheduler, trials[1], 1, 0.0, 0.0), "what is told first of a trial at a rung counts"
+    assert not goes_on(scheduler, trials[1], 1, 0.0, 0.0), "what is told first of a trial at a rung counts"
+    assert goes_on(scheduler, trials[0], 1, 9.0, 9.0), "and a trial that passed has passed"
     scheduler.on_trial_error(trials[4])
     assert len(scheduler.rungs[1]) == 6, "what one that failed had reported stays"
     assert goes_on(scheduler, trials[2], 2, 0.9, 99.0), "there is no rung at level 2"
@@ -66,6 +67,31 @@ def test_one_in_three_passes_a_rung() -> None:
     assert not goes_on(scheduler, trials[3], 3, float("nan"), 5.0)
     assert list(scheduler.rungs[3]) == [0, 2], "what is not finite does not count"
     assert not goes_on(scheduler, trials[0], 9, 0.1, 10.0), "the whole training ends"
+
+
+def test_reports_told_twice_late_or_out_of_order_change_no_decision() -> None:
+    """Each trial has the same decisions and rungs, and the searcher the same results, as when all is told once."""
+    values = np.random.default_rng(3).uniform(size=(12, 9, 2)).tolist()
+    kept = []
+    for noisy in (False, True):
+        scheduler, decisions = made(), []
+        results: dict[int, tuple[float, ...]] = {}
+        scheduler._searcher.on_trial_complete = lambda number, _, found, to=results: to.update({number: tuple(found)})
+        trials = [started(scheduler, number) for number in range(len(values))]
+        for trial in trials:
+            for level in range(1, 10):
+                found = values[trial.trial_id][level - 1]
+                decisions.append(goes_on(scheduler, trial, level, *found))
+                if noisy:  # again with other numbers, and its own first level, and that of an earlier trial, late
+                    assert goes_on(scheduler, trial, level, 0.0, 0.0) == decisions[-1]
+                    assert goes_on(scheduler, trial, 1, 0.0, 0.0) == decisions[-1]
+                    goes_on(scheduler, trials[trial.trial_id // 2], 1, 0.0, 0.0)
+                if not decisions[-1]:
+                    scheduler.on_trial_remove(trial)
+                    break
+        kept.append((decisions, scheduler.rungs, results))
+    assert kept[0] == kept[1]
+    assert 0 < sum(kept[0][0]) < len(kept[0][0])
 
 
 @pytest.mark.parametrize("factor", [1e-9, 7e6])

@@ -13,6 +13,7 @@ from hwnas.bench.statistics import (
     best_hypervolume,
     common_grid,
     quantile_normalise,
+    quantiles_among,
     ranks,
     regret,
 )
@@ -28,6 +29,12 @@ def test_equal_values_share_a_quantile_and_a_constant_is_zero() -> None:
     (found,) = quantile_normalise([np.array([[5.0, 7.0], [1.0, 7.0], [2.0, 7.0], [2.0, 7.0]])])
     assert found[:, 0].tolist() == [1.0, 0.0, 0.5, 0.5]  # of ranks 2 and 3 among 4: (1.5) / 3
     assert found[:, 1].tolist() == [0.0, 0.0, 0.0, 0.0]
+
+
+def test_quantiles_among_others_are_those_of_all_together() -> None:
+    pooled = np.random.default_rng(1).integers(0, 4, size=(12, 2)).astype(float)
+    (normal,) = quantile_normalise([pooled])
+    assert quantiles_among(pooled[3:6], pooled).tolist() == normal[3:6].tolist()
 
 
 def test_quantiles_do_not_depend_on_the_scale() -> None:

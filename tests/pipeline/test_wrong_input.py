@@ -44,6 +44,23 @@ def test_unknown_target(refused: Refused, tmp_path: Path, command: str) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("search", "--evaluations", "many"), "'--evaluations'"),
+        (("search", "--evaluations", "2"), "greater than or equal to 3"),
+        (("search", "--evaluation", "9"), "No such option: --evaluation"),
+        (("serach",), "No such command 'serach'"),
+        (("bench", "run"), "Missing argument 'FIGURE'"),
+        (("compare", "one", "two", "three"), "unexpected extra argument"),
+    ],
+)
+def test_what_typer_refuses_is_one_line_too(refused: Refused, words: tuple[str, ...], said: str) -> None:
+    line = refused(*words)
+    assert said in line
+    assert line.endswith(" --help`.")
+
+
 def test_a_target_that_is_not_here(refused: Refused, tmp_path: Path) -> None:
     line = refused("profile", "--target", "v100", "--table", tmp_path / "t.sqlite")
     assert "v100" in line
