@@ -288,6 +288,25 @@ def test_results_late_twice_out_of_order_and_never(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
+def test_late_results_are_credited_to_their_own_trial(name: str) -> None:
+    """Twelve trials wait: what comes next depends on whose results they are, not on the order in which they come.
+
+    But in MO-REA, whose members grow old in the order in which they are told.
+    """
+    following = []
+    for order, shift in ((1, 0), (-1, 0), (1, 1)):
+        searcher = made(name)
+        waiting = [asked(searcher) for _ in range(12)]
+        told = [values(trial.architecture) for trial in waiting]
+        for trial in waiting[::order]:
+            searcher.tell(trial.number, told[trial.number - shift])
+        following.append([asked(searcher).architecture for _ in range(5)])
+    in_order, reversed_, of_another = following
+    assert in_order == reversed_ or name == "regularized_evolution"
+    assert (in_order == of_another) == (name in RANDOM)
+
+
+@pytest.mark.parametrize("name", SEARCHERS)
 def test_failed_evaluations_are_survived(name: str) -> None:
     searcher = made(name)
     found = []
