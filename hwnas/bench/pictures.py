@@ -11,7 +11,7 @@ from hwnas.bench.figures import LABELS, QUANTISED, STANDARD, Figure, Series
 from hwnas.bench.folder import BenchFolder, Row
 from hwnas.bench.panels import OVER, PANELS, Over, Panel, TaskRuns
 from hwnas.bench.units import Unit, unit_of
-from hwnas.errors import RunFolderError, UsageError
+from hwnas.errors import RunFolderError, UnknownNameError, UsageError
 
 Held = dict[Unit, list[Row]]
 Texts = dict[Unit, dict[str, str]]
@@ -69,6 +69,7 @@ def make_picture(
     figure: Figure,
     *,
     only: Sequence[str] = (),
+    tasks: Sequence[str] = (),
     method: str | None = None,
     evaluations: int | None = None,
     over: Over = "evaluations",
@@ -82,6 +83,7 @@ def make_picture(
         folder: Where the results are.
         figure: The figure.
         only: Names of series to leave it at.
+        tasks: Names of tasks to leave it at.
         method: Another searcher, for figures that do not compare searchers.
         evaluations: Those of the searches; None takes the largest number there is.
         over: What curves run over, a name in `OVER`.
@@ -89,7 +91,7 @@ def make_picture(
     Raises:
         RunFolderError: The folder holds no result of the figure, or a damaged one.
         UsageError: `over` is unknown, the figure has no curves over time, or it is of another model.
-        UnknownNameError: No such series, no such searcher.
+        UnknownNameError: No such series, no such searcher, no result of such a task.
     """
     if over not in OVER:
         raise UsageError(f"--over {over}: expected {' or '.join(OVER)}.")
@@ -98,26 +100,32 @@ def make_picture(
     series = figure.series(tuple(only), method)
     figure.check_model(folder.scale().model)
     held, texts = _held(folder, series)
-    budget = evaluations if evaluations is not None else max((unit.evaluations for unit in held), default=0)
-    tasks, drawn, notes = _gather(series, held, texts, budget)
-    if not tasks:
+    here = {unit.task for unit in held}
+    for task in tasks if here else ():
+        if task not in here:
+            raise UnknownNameError("task of these results", task, tuple(sorted(here)))
+    kept = {unit: rows for unit, rows in held.items() if unit.task in (tasks or here)}
+    budget = evaluations if evaluations is not None else max((unit.evaluations for unit in kept), default=0)
+    found, drawn, notes = _gather(series, kept, texts, budget)
+    if not found:
         raise RunFolderError(
             f"{folder.path} holds no result of figure {figure.name}{f' with --budget {budget}' if budget else ''} that "
             f"can be drawn; `hwnas bench run {figure.name} --folder {folder.path}` makes some."
         )
     notes += [f"left out by --only: {entry.label}" for entry in figure.series((), method) if entry not in series]
+    notes += [f"left out by --tasks: {task}" for task in sorted(here - {unit.task for unit in kept})]
     notes += [f"not here: {missing}" for missing in figure.missing]
     if any(entry.method == "regularized_evolution" for entry in series):
         notes.append(f"{LABELS['regularized_evolution']} here keeps what nothing dominates; the published one does not")
     if figure.drawing == "latency":
         refused = {texts[unit]["refused"] for unit in drawn if texts[unit].get("refused")}
         notes += [f"refused: {reason}" for reason in sorted(refused)]
-        notes += _flags([row for entry in tasks for runs in entry.runs.values() for rows in runs for row in rows])
-    if figure.drawing == "points" and any(len(runs) > 1 for entry in tasks for runs in entry.runs.values()):
+        notes += _flags([row for entry in found for runs in entry.runs.values() for rows in runs for row in rows])
+    if figure.drawing == "points" and any(len(runs) > 1 for entry in found for runs in entry.runs.values()):
         notes.append("drawn: the first seed, since each has a super-network of its own")
-    panels = PANELS[figure.drawing](tasks, over)
-    run = [entry for entry in series if any(entry.label in of_task.runs for of_task in tasks)]
-    scale = _scale(tasks, [texts[unit] for unit in drawn], run, budget)
+    panels = PANELS[figure.drawing](found, over)
+    run = [entry for entry in series if any(entry.label in of_task.runs for of_task in found)]
+    scale = _scale(found, [texts[unit] for unit in drawn], run, budget)
     return Picture(figure.name, figure.title, tuple(panels), scale, tuple(notes))
 
 

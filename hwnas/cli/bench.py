@@ -217,6 +217,15 @@ def plot(
         ),
     ] = None,
     only: Only = "",
+    tasks: Annotated[
+        str,
+        typer.Option(
+            "--tasks",
+            help="Only these tasks, separated by commas. [default: all that are there]",
+            rich_help_panel=_WHAT,
+            show_default=False,
+        ),
+    ] = "",
     method: Method = None,
     as_json: options.Json = False,
 ) -> None:
@@ -235,7 +244,8 @@ def plot(
     chosen = get_figure(figure)
     quiet()
     picture = make_picture(
-        BenchFolder(folder), chosen, only=_names(only), method=method, evaluations=budget, over=over,  # type: ignore[arg-type]
+        BenchFolder(folder), chosen, only=_names(only), tasks=_names(tasks), method=method, evaluations=budget,
+        over=over,  # type: ignore[arg-type]
     )  # fmt: skip
     path = to if to is not None else folder / f"figure-{figure}.png"
     try:

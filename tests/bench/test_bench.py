@@ -25,7 +25,7 @@ from hwnas.bench.search import SECONDS
 from hwnas.bench.standard import fine_tune
 from hwnas.bench.supernet import load, pretrained, train
 from hwnas.bench.units import Unit, plan
-from hwnas.errors import BuildError, HwnasError, RunFolderError
+from hwnas.errors import BuildError, HwnasError, RunFolderError, UnknownNameError
 from hwnas.latency.keys import network_key
 from hwnas.latency.records import Measured, Setting
 from hwnas.latency.table import LatencyTable
@@ -244,6 +244,26 @@ def test_seeds_that_a_series_lacks_are_named(done: BenchFolder, tmp_path: Path) 
     assert "left out: sst2 seed 1, without MO-REA" in notes
     assert "left out by --only: LS" in notes
     assert any(note.startswith("MO-REA here keeps what nothing dominates") for note in notes)
+
+
+def test_a_picture_of_some_tasks_alone(done: BenchFolder, tmp_path: Path) -> None:
+    folder = BenchFolder(tmp_path / "b")
+    shutil.copytree(done.path, folder.path)
+    for path in done.units():
+        unit, _, _ = done.read(path)
+        with path.open(newline="") as file:
+            rows = [{**row, "task": "rte"} for row in csv.DictReader(file)]
+        with folder.results(replace(unit, task="rte")).open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    both = make_picture(folder, get_figure("9"), only=METHODS)
+    assert [panel.title for panel in both.panels] == ["RTE", "SST2"]
+    one = make_picture(folder, get_figure("9"), only=METHODS, tasks=["sst2"])
+    assert one.panels == both.panels[1:]
+    assert "left out by --tasks: rte" in one.notes
+    with pytest.raises(UnknownNameError, match=r"unknown task of these results 'stsb'.*Known: rte, sst2"):
+        make_picture(folder, get_figure("9"), only=METHODS, tasks=["stsb"])
 
 
 def test_alone_the_whole_network_is_trained_as_the_strategy_standard_does(scale: Scale, tmp_path: Path) -> None:
