@@ -62,7 +62,7 @@ app.add_typer(bench.bench_app, name="bench")
 _INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
-_Refusal = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_Refusal: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """What Typer raises of unknown commands and options, of values that are no numbers and of numbers out of range."""
 
 
