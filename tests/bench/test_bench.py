@@ -231,15 +231,20 @@ def test_quantised_and_timed_networks_and_their_pictures(
     assert "refused: int8-dynamic of sst2 seed 0 (too far off.)" in notes
 
 
-def test_seeds_that_a_series_lacks_are_named(done: BenchFolder, tmp_path: Path) -> None:
-    folder = BenchFolder(tmp_path / "b")
-    shutil.copytree(done.path, folder.path)
-    with folder.results(UNIT).open(newline="") as file:
-        rows = [{**row, "seed": "1"} for row in csv.DictReader(file)]
-    with folder.results(replace(UNIT, seed=1)).open("w", newline="") as file:
+def copy_rows(folder: BenchFolder, unit: Unit, **changes: Any) -> None:
+    """Writes the rows of a unit as those of another one."""
+    with folder.results(unit).open(newline="") as file:
+        rows = [{**row, **changes} for row in csv.DictReader(file)]
+    with folder.results(replace(unit, **changes)).open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def test_seeds_that_a_series_lacks_are_named(done: BenchFolder, tmp_path: Path) -> None:
+    folder = BenchFolder(tmp_path / "b")
+    shutil.copytree(done.path, folder.path)
+    copy_rows(folder, UNIT, seed=1)
     notes = make_picture(folder, get_figure("5a"), only=METHODS).notes
     assert "left out: sst2 seed 1, without MO-REA" in notes
     assert "left out by --only: LS" in notes
@@ -250,13 +255,7 @@ def test_a_picture_of_some_tasks_alone(done: BenchFolder, tmp_path: Path) -> Non
     folder = BenchFolder(tmp_path / "b")
     shutil.copytree(done.path, folder.path)
     for path in done.units():
-        unit, _, _ = done.read(path)
-        with path.open(newline="") as file:
-            rows = [{**row, "task": "rte"} for row in csv.DictReader(file)]
-        with folder.results(replace(unit, task="rte")).open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        copy_rows(folder, done.read(path)[0], task="rte")
     both = make_picture(folder, get_figure("9"), only=METHODS)
     assert [panel.title for panel in both.panels] == ["RTE", "SST2"]
     one = make_picture(folder, get_figure("9"), only=METHODS, tasks=["sst2"])
