@@ -107,7 +107,7 @@ def find(
     """Bounds by scores of training data, and what is to be known of them.
 
     A run that has begun says model, examples, length and seed of the split; its trained weights are scored if there
-    are some.
+    are some. Without a run, examples are as long as the model takes, at most as long as a run has them by default.
 
     Args:
         folder: The run, if it has begun.
@@ -138,7 +138,8 @@ def find(
         )
         scores = training_scores(
             module, tokenizer, examples_of,
-            max_length=spec.max_length, method=method, examples=examples, seed=seed,
+            max_length=min(spec.max_length, int(tokenizer.model_max_length)),
+            method=method, examples=examples, seed=seed,
         )  # fmt: skip
         report("score", 1, 1, f"{scores.examples} training examples")
     found = bounds_from(

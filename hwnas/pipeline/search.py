@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,14 @@ from hwnas.pipeline.members import Outcome, Workshop
 from hwnas.pipeline.progress import Progress, silent
 from hwnas.pipeline.reach import ESTIMATE, check_together, estimate_setting
 from hwnas.pipeline.refine import Refinement, is_measurable
-from hwnas.pipeline.search_options import MEASURED_DURING, SearchOptions, device_name, overview_name, search_name
+from hwnas.pipeline.search_options import (
+    MEASURED_DURING,
+    SearchOptions,
+    device_name,
+    narrowed,
+    overview_name,
+    search_name,
+)
 from hwnas.pipeline.spec import RunSpec
 from hwnas.pipeline.train import SuperNet, load_data, load_supernet
 from hwnas.report.plot import plot_all
@@ -34,7 +40,7 @@ from hwnas.search.front import Front, write_front
 from hwnas.search.search import VALIDATION, Point, search_points
 from hwnas.search.searcher import EXHAUSTIVE, Searcher, get_searcher
 from hwnas.search.steering import Steered
-from hwnas.spaces import Architecture, BoundedSpace, Space, get_space
+from hwnas.spaces import Architecture, Space
 from hwnas.tasks import worst_error
 from hwnas.training.pretrained import load_config
 
@@ -73,7 +79,7 @@ def check_searcher(spec: RunSpec, options: SearchOptions) -> None:
         ModelError: The model cannot be found or read.
     """
     config = load_config(spec.model)
-    space = _narrowed(spec.make_space(get_family(config).dimensions(config)), options.align)
+    space = narrowed(spec.make_space(get_family(config).dimensions(config)), options.align)
     get_searcher(options.searcher, space, objectives=2, evaluations=options.evaluations, seed=options.seed)
 
 
@@ -130,7 +136,7 @@ def search_devices(
     called: list[str | None] = [None] * len(devices) if names is None else [*names]
     plans = [_checked(entry, options, name) for entry, name in zip(devices, called, strict=True)]
     supernet = supernet or load_supernet(folder)
-    supernet = replace(supernet, space=_narrowed(supernet.space, options.align))
+    supernet = replace(supernet, space=narrowed(supernet.space, options.align))
     space, whole = supernet.space, Architecture.full(supernet.space.dimensions)
     made = [
         Device(plan, options.costs, options.limits, supernet.model.config, table, name)
@@ -336,15 +342,3 @@ def _for_devices(options: SearchOptions, devices: Sequence[Device]) -> SearchOpt
             for limit in options.limits
         ),
     )
-
-
-def _narrowed(space: Space, align: tuple[int, int] | None) -> Space:
-    """A space in steps, which are multiples of its own: the super-network was trained in no others."""
-    if align is None:
-        return space
-    heads, units = (math.lcm(own, wanted) for own, wanted in zip(space.align, align, strict=True))
-    if (heads, units) == space.align:
-        return space
-    if space.name == BoundedSpace.name:
-        raise UsageError("--align: the bounded space of this run has steps of its own; leave --align out.")
-    return get_space(space.name, space.dimensions, min_layers=space.min_layers, align=(heads, units))

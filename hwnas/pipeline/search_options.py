@@ -14,6 +14,8 @@ from hwnas.pipeline.reach import PREDICTED
 from hwnas.search.constraints import Limit, parse_limit, show, show_increase
 from hwnas.search.objectives import cost_names
 from hwnas.search.searcher import require_searcher
+from hwnas.spaces import BoundedSpace, Space, get_space
+from hwnas.spaces.align import ANY, Align
 
 _USUAL = "onnxruntime"
 """The runtime that names of folders leave out."""
@@ -156,3 +158,32 @@ def _conditions(options: SearchOptions, setting: Setting) -> str:
     if options.max_error_increase is not None:
         parts.append(f"max-error-{show_increase(options.max_error_increase).replace('%', 'pc')}")
     return "".join(f"-{part}" for part in parts)
+
+
+def narrowed(space: Space, align: Align | None) -> Space:
+    """A space in steps, which are multiples of its own: the super-network was trained in no others.
+
+    Args:
+        space: The space of a run.
+        align: Steps of heads and units; None leaves the space's.
+
+    Raises:
+        UsageError: The space has bounds, or no block is as wide as steps that are multiples of both.
+    """
+    if align is None:
+        return space
+    heads, units = (math.lcm(own, wanted) for own, wanted in zip(space.align, align, strict=True))
+    if (heads, units) == space.align:
+        return space
+    if space.name == BoundedSpace.name:
+        raise UsageError("--align: the bounded space of this run has steps of its own; leave --align out.")
+    if heads > space.dimensions.heads or units > space.dimensions.units:
+        own, wanted = (",".join(map(str, steps)) for steps in (space.align, align))
+        common = (
+            "" if space.align == ANY else f": the run has steps of {own}, and multiples of both are {heads},{units}"
+        )
+        raise UsageError(
+            f"--align {wanted}{common}: a layer has {space.dimensions.heads} heads and {space.dimensions.units} units, "
+            "so that steps leave nothing to choose; give smaller ones."
+        )
+    return get_space(space.name, space.dimensions, min_layers=space.min_layers, align=(heads, units))

@@ -174,7 +174,7 @@ def _shrink(module: nn.Module, arch: Architecture) -> None:
         for name, stand_in in plan.removed.items():
             plan.layer.set_submodule(name, stand_in())
         for name, (rows, columns) in plan.slices.items():
-            linear = plan.layer.get_submodule(name)
+            linear = plan.modules[name]
             assert isinstance(linear, nn.Linear)
             plan.layer.set_submodule(name, _smaller(linear, rows, columns))
     for index in reversed([index for index, plan in enumerate(plans) if plan.dropped]):

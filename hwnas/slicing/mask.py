@@ -42,10 +42,10 @@ def masked(model: nn.Module, arch: Architecture) -> Iterator[nn.Module]:
     with ExitStack() as stack:
         for plan in layer_plans(model, arch):
             for name, stand_in in plan.removed.items():
-                stack.enter_context(override_forward(plan.layer.get_submodule(name), stand_in().forward))
+                stack.enter_context(override_forward(plan.modules[name], stand_in().forward))
             for name in (family.attention_output, family.feed_forward_output):
                 if name in plan.slices:
-                    linear = plan.layer.get_submodule(name)
+                    linear = plan.modules[name]
                     handles.append(linear.register_forward_pre_hook(partial(_mask, plan.slices[name][1])))
         try:
             yield model

@@ -11,8 +11,35 @@ import torch
 from torch import nn
 
 from hwnas.kernels.sliced_linear import sliced_linear
-from hwnas.slicing.plan import Index, layer_plans
+from hwnas.slicing.plan import Index, Planner
 from hwnas.spaces.architecture import Architecture
+
+
+class Views:
+    """The sub-networks of one super-network as views, for who runs many: modules are looked up once.
+
+    Args:
+        model: A Hugging Face sequence-classification module. What is put into it afterwards in place of one of its
+            modules is not seen.
+
+    Raises:
+        UnsupportedModelError: The model's family has no adapter.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model, self._planner = model, Planner(model)
+
+    @contextmanager
+    def __call__(self, arch: Architecture) -> Iterator[nn.Module]:
+        """As `view` for this model."""
+        with ExitStack() as stack:
+            for plan in self._planner.plans(arch):
+                for name, stand_in in plan.removed.items():
+                    stack.enter_context(override_forward(plan.modules[name], stand_in().forward))
+                for name, (rows, columns) in plan.slices.items():
+                    linear = plan.modules[name]
+                    stack.enter_context(override_forward(linear, partial(_forward, linear, rows, columns)))
+            yield self._model
 
 
 @contextmanager
@@ -36,14 +63,8 @@ def view(model: nn.Module, arch: Architecture) -> Iterator[nn.Module]:
 
     Source: Klein et al. 2024, section 3.1, with slices instead of masks.
     """
-    with ExitStack() as stack:
-        for plan in layer_plans(model, arch):
-            for name, stand_in in plan.removed.items():
-                stack.enter_context(override_forward(plan.layer.get_submodule(name), stand_in().forward))
-            for name, (rows, columns) in plan.slices.items():
-                linear = plan.layer.get_submodule(name)
-                stack.enter_context(override_forward(linear, partial(_forward, linear, rows, columns)))
-        yield model
+    with Views(model)(arch) as seen:
+        yield seen
 
 
 @contextmanager

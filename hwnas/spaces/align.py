@@ -27,10 +27,10 @@ def levels(width: int, step: int) -> tuple[int, ...]:
     """The widths from 1 to `width` that a step allows: its multiples, and the full width.
 
     Raises:
-        UsageError: The step is below 1.
+        UsageError: The step is below 1, or wider than the block, which could only be whole then.
     """
-    if step < 1:
-        raise UsageError(f"align step {step}: expected 1 or more.")
+    if not 1 <= step <= width:
+        raise UsageError(f"align step {step}: a layer of this model has {width}; expected a step of 1 to {width}.")
     return tuple(dict.fromkeys((*range(step, width + 1, step), width)))
 
 
@@ -114,6 +114,6 @@ def parse_align(
         raise UsageError(
             f"--align {text!r}: expected none, target, measured, or two numbers such as 2,64 (heads, units)."
         ) from error
-    for step in (heads, units):
-        levels(1, step)
+    if min(heads, units) < 1:
+        raise UsageError(f"align step {min(heads, units)}: expected 1 or more.")
     return heads, units

@@ -15,7 +15,7 @@ from torch.utils.data import Sampler as TorchSampler
 from transformers import Trainer, TrainerCallback
 
 from hwnas.errors import HwnasError
-from hwnas.slicing.supernet import view
+from hwnas.slicing.supernet import Views
 from hwnas.spaces import Architecture
 from hwnas.training.distil import Distiller
 from hwnas.training.losses import task_loss
@@ -133,7 +133,7 @@ class SuperNetTrainer(Trainer):
             self.add_callback(movement)
         self.front = space.front if isinstance(space, Sampler) else None
         self._kept = [part for part in (movement, self.front) if part is not None]
-        self._micro_step = (-1, 0)
+        self._views, self._micro_step = Views(self.accelerator.unwrap_model(self.model)), (-1, 0)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> TorchSampler[int]:
         return group_by_length(self, self.train_lengths)
@@ -161,7 +161,7 @@ class SuperNetTrainer(Trainer):
         with shared_passes(net, inputs) if len(archs) > 1 else nullcontext(inputs) as shared:
             for place, arch in enumerate(archs):
                 is_whole = place == 0 and arch == weighed  # a random draw may be the whole network once more
-                with view(net, arch), self.compute_loss_context_manager(), self.distiller.watch(net) as seen:
+                with self._views(arch), self.compute_loss_context_manager(), self.distiller.watch(net) as seen:
                     seen.logits = net(**shared).logits.float()
                 loss = task_loss(seen.logits, labels, regression=self.regression)
                 if self.front is not None and weighed is not None:

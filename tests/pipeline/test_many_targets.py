@@ -39,7 +39,7 @@ from hwnas.search.constraints import Limit
 from hwnas.search.front import read_front
 from hwnas.search.pareto import non_dominated
 from hwnas.search.search import Point
-from hwnas.spaces import Architecture
+from hwnas.spaces import Architecture, Dimensions
 from hwnas.training.train import TrainOptions
 
 PROTOCOL = TimingProtocol.of_rounds(4)
@@ -220,6 +220,32 @@ def test_an_interrupted_search_of_several_devices_loses_nothing(
     assert evaluations(run) == 7
     assert search_devices(run, [here(), AWAY], table, BOTH, supernet=supernet).fronts == searched[1].fronts
     assert evaluations(run) == 12
+
+
+def test_spaces_and_bounds_by_the_latencies_of_a_table(
+    folder: RunFolder, table: LatencyTable, tmp_path: Path, call: Callable[..., Any]
+) -> None:
+    """`hwnas space`: what is drawn and what bounds keep to are the latencies that the profile predicts."""
+    code, out, err = call(
+        "space", folder.path, "--space", "small", "--samples", 30, "--shown", 1, "--latency", "--budgets", 3,
+        "--min-budget", "40%", "--score-examples", 40, "--target", "cpu", "--runtime", "onnxruntime", "--seq-len", 16,
+        "--rounds", 4, "--table", table.path, "--out", tmp_path, "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    report = json.loads(out)
+    dimensions = Dimensions(**report["dimensions"])
+    whole, least = law_here(Architecture.full(dimensions)), law_here(Architecture((1, 0, 0), (1, 0, 0)))
+    for one in report["spaces"]:
+        quantiles = list(one["predicted_seconds"].values())
+        assert quantiles == sorted(quantiles)
+        assert least * 0.99 < quantiles[0] < quantiles[-1] < whole * 1.01
+    found = report["bounds"]
+    assert {"cost": "latency", "unit": "ms"}.items() <= found["about"].items()
+    assert found["budgets"] == pytest.approx([whole * share * 1e3 for share in (0.4, 0.7, 1.0)], rel=0.01)
+    kept = [Architecture.from_json(each) for each in found["networks"]]
+    assert found["costs"] == pytest.approx([law_here(arch) * 1e3 for arch in kept], rel=0.02)
+    assert all(cost <= budget * (1 + 1e-9) for cost, budget in zip(found["costs"], found["budgets"], strict=True))
+    assert {"masks.png", "parameters.png", "latency.png", "bounds.json"} == {file.name for file in tmp_path.iterdir()}
 
 
 def test_members_meet_the_limits_when_they_are_measured(

@@ -17,7 +17,7 @@ from hwnas.importance import Scores
 from hwnas.latency.predictor import Predictor
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.profile import spaces_of
-from hwnas.pipeline.search import _narrowed
+from hwnas.pipeline.search_options import narrowed
 from hwnas.pipeline.space import Budgets, bounds_from, read_bounds, training_scores
 from hwnas.pipeline.spec import DataSpec, RunSpec
 from hwnas.pipeline.train import load_supernet, train_run
@@ -59,9 +59,11 @@ def test_aligned_widths(call: Call, training: list[str], tmp_path: Path) -> None
         assert set(arch.head_counts) <= {0, 2, 4}
         assert set(arch.unit_counts) <= {0, 8, 16, 20}
     # A search narrows it: the super-network was trained in no other widths.
-    assert all(_narrowed(space, align) is space for align in (None, (1, 1), (2, 4)))
-    assert _narrowed(space, (4, 1)).align == (4, 8)
-    assert _narrowed(space, (1, 12)).align == (2, 24)
+    assert all(narrowed(space, align) is space for align in (None, (1, 1), (2, 4)))
+    assert narrowed(space, (4, 1)).align == (4, 8)
+    assert narrowed(space, (1, 16)).align == (2, 16)
+    with pytest.raises(UsageError, match=r"--align 1,12: the run has steps of 2,8, and .* 2,24: a layer has 4 heads"):
+        narrowed(space, (1, 12))
     assert json.loads(call(*words, "--align", "2,8")[1])["reused"]
     code, out, err = call(*words)
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -133,6 +135,16 @@ def test_bounds_that_are_found_can_be_trained_in(
     assert json.loads(out)["space"] == found["space"]
 
 
+def test_bounds_without_a_run_are_of_inputs_that_the_model_takes(call: Call, tiny_folder: Path, tmp_path: Path) -> None:
+    """40 tokens, which is fewer than the 128 of a run by default; `hwnas space` has no option for them."""
+    code, out, err = call(
+        "space", "--model", tiny_folder, "--space", "layer", "--samples", 2, "--shown", 1, "--budgets", 2, "--cost",
+        "macs", "--score-examples", 16, "--out", tmp_path, "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    assert json.loads(out)["bounds"]["about"]["weights"] == "pre-trained"
+
+
 def test_scores_see_training_examples_alone(trained: Path, spec: RunSpec) -> None:
     supernet, task = load_supernet(RunFolder(trained)), spec.data.load(0)
     scores = training_scores(supernet.model, supernet.tokenizer, task, max_length=16, examples=0)
@@ -171,6 +183,7 @@ def test_budgets_of_latency_are_predicted_and_in_milliseconds() -> None:
         (["--bounds", "{small}"], "it holds the space small"),
         (["--align", "fast"], "expected none, target, measured, or two numbers"),
         (["--align", "0,8"], "align step 0: expected 1 or more"),
+        (["--align", "2,99"], "align step 99: a layer of this model has 20; expected a step of 1 to 20"),
         (["--align", "measured", "--table", "{folder}/t.sqlite"], "no steps have been measured"),
     ],
 )

@@ -16,9 +16,11 @@ def test_levels_by_hand() -> None:
     assert levels(12, 1) == tuple(range(1, 13))
     assert levels(12, 5) == (5, 10, 12)
     assert levels(12, 4) == (4, 8, 12)
-    assert levels(12, 64) == (12,), "the full width is always there"
-    with pytest.raises(UsageError, match="align step 0"):
-        levels(12, 0)
+    assert levels(12, 7) == (7, 12), "the full width is always there"
+    assert levels(12, 12) == (12,)
+    for step in (0, 13):
+        with pytest.raises(UsageError, match=f"align step {step}: a layer of this model has 12; expected a step of 1"):
+            levels(12, step)
 
 
 def test_nearest_by_hand() -> None:
