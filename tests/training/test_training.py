@@ -184,8 +184,9 @@ import test_training as t
 from conftest import make_tiny
 from hwnas.training.train import TrainOptions, default_learning_rate, train_supernet
 model = make_tiny("bert")
-stop = int(sys.argv[2])
+stop, curve = int(sys.argv[2]), open(Path(sys.argv[1]) / f"losses{{sys.argv[2]}}", "w", buffering=1)
 def progress(done, total, text):
+    print(done, text, file=curve)
     if done == stop:
         os.kill(os.getpid(), signal.SIGKILL)
 train_supernet(model, t.Tokenizer(), t.data(), t.space_of(model), TrainOptions(max_steps=45, batch_size=8, k=1),
@@ -195,17 +196,29 @@ model.save_pretrained(Path(sys.argv[1]) / "result")
 
 
 def start(folder: Path, stop: int) -> int:
+    folder.mkdir(exist_ok=True)
     here = Path(__file__).resolve().parent
     code = f"import sys; sys.path.insert(0, {str(here.parent)!r})\n" + SCRIPT.format(tests=str(here))
     return subprocess.run([sys.executable, "-P", "-c", code, str(folder), str(stop)], check=False).returncode
 
 
-def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
+def losses(folder: Path, stop: int) -> dict[int, str]:
+    """What a training said of the loss after each step that it made."""
+    lines = [line.split(maxsplit=1) for line in (folder / f"losses{stop}").read_text().splitlines()]
+    return {int(step): said for step, said in lines if "loss" in said}
+
+
+def test_a_killed_training_has_the_same_losses_and_ends_with_the_same_weights(tmp_path: Path) -> None:
     assert start(tmp_path / "whole", stop=-1) == 0
     # 30 is in the middle of an epoch of 6 steps and 10 steps after the checkpoint at 20.
     assert start(tmp_path / "killed", stop=30) == -9
     assert latest_checkpoint(tmp_path / "killed" / "checkpoints") == tmp_path / "killed/checkpoints/checkpoint-20"
     assert start(tmp_path / "killed", stop=-1) == 0
+    curve = losses(tmp_path / "whole", -1)
+    assert list(curve) == list(range(1, 46))
+    assert len(set(curve.values())) > 20
+    assert losses(tmp_path / "killed", 30) == {step: curve[step] for step in range(1, 31)}
+    assert losses(tmp_path / "killed", -1) == {step: curve[step] for step in range(21, 46)}
     whole, killed = (load_file(tmp_path / name / "result" / "model.safetensors") for name in ("whole", "killed"))
     assert whole.keys() == killed.keys()
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
