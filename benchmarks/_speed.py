@@ -39,6 +39,7 @@ class Load:
         device: `cpu` or `cuda`.
         dtype: A name in `DTYPES`. Forward passes alone run in it throughout; training steps keep weights in float32.
         threads: Threads of PyTorch's operations on the processor.
+        space: Name of the space that sub-networks are drawn from.
     """
 
     shape: str = "minilm"
@@ -47,6 +48,7 @@ class Load:
     device: str = "cpu"
     dtype: str = "fp32"
     threads: int = 1
+    space: str = "small"
 
     def model(self) -> Any:
         """The network, with two labels, in float32 and evaluation mode on the device."""
@@ -82,6 +84,7 @@ class Load:
             "batch": self.batch,
             "length": self.length,
             "dtype": self.dtype,
+            "space": self.space,
             "versions": versions(),
             "commit": git_commit(),
         }

@@ -72,7 +72,7 @@ def make_step(load: Load, name: str, model: Any, k: int) -> tuple[Callable[[], N
         arguments._n_gpu = min(arguments.n_gpu, 1)
         trainer: Any = SuperNetTrainer(
             strategy=strategy,
-            space=get_space("small", get_family(model.config).dimensions(model.config)),
+            space=get_space(load.space, get_family(model.config).dimensions(model.config)),
             k=k,
             temperature=10.0,
             regression=False,

@@ -1,12 +1,14 @@
 """What a sub-network costs: as a view, as an extracted module, under the mask; and a `full` training step.
 
     python benchmarks/subnetworks.py [--parts forward evaluation step memory] [--out benchmarks/results/FILE.json]
+    python benchmarks/subnetworks.py --space large --parts forward step
     python benchmarks/subnetworks.py --device cuda --dtype bf16 --shape bert-base --batch 32 --length 128
 
 - forward: half width (half the heads, half the units, every layer) and half depth (the first half of the layers).
-  The goal is a view's time within 15% of its share of FLOPs.
-- evaluation: the same 200 random sub-networks of SMALL on the same validation examples of a task, as views and under
-  the mask. Batches are sorted by length, as searches have them; the share of FLOPs is that of the batch in the middle.
+  The goal is a view's time within 15% of its share of FLOPs. In LARGE every second head and unit is kept, by index.
+- evaluation: the same 200 random sub-networks of a space, SMALL by default, on the same validation examples of a task,
+  as views and under the mask. Batches are sorted by length, as searches have them; the share of FLOPs is that of the
+  batch in the middle.
 - step: a training step of `full` against one of `standard`, k = 2, new random sub-networks in every step. The goal is
   1.1 times the FLOPs of its passes.
 - memory: peak memory of such a step, in processes of their own. The goal is 1.15 times that of `standard`.
@@ -41,7 +43,7 @@ from hwnas.models import get_family
 from hwnas.slicing.extract import extract
 from hwnas.slicing.mask import masked
 from hwnas.slicing.supernet import view
-from hwnas.spaces import Architecture, get_space
+from hwnas.spaces import Architecture, get_space, space_names
 from hwnas.tasks import TaskData, batches, drawn, encode, load_task
 from hwnas.training.evaluate import predict
 from hwnas.training.pretrained import load_pretrained
@@ -57,10 +59,13 @@ def forward_rows(load: Load, rounds: int) -> list[Row]:
     flops = Flops(model, batch)
     model = model.to(DTYPES[load.dtype])
     size = get_family(model.config).dimensions(model.config)
-    heads, units, kept = size.heads // 2, size.units // 2, size.layers // 2
+    kept = size.layers // 2
     dropped = (0,) * (size.layers - kept)
+    heads, units = size.heads // 2, size.units // 2
+    by_index = load.space == "large"
+    half = [tuple(range(0, 2 * count, 2)) if by_index else count for count in (heads, units)]
     cuts = {
-        "half width": Architecture((heads,) * size.layers, (units,) * size.layers),
+        "half width": Architecture(*((kept_of_layer,) * size.layers for kept_of_layer in half)),
         "half depth": Architecture((size.heads,) * kept + dropped, (size.units,) * kept + dropped),
     }
 
@@ -74,6 +79,7 @@ def forward_rows(load: Load, rounds: int) -> list[Row]:
     rows = []
     for name, arch in cuts.items():
         small = extract(model, arch).eval()
+        said = "every second head and unit" if by_index and name == "half width" else arch
         ways = {
             "whole network": run(model),
             "view": run(model, lambda arch=arch: view(model, arch)),
@@ -89,7 +95,7 @@ def forward_rows(load: Load, rounds: int) -> list[Row]:
             "mask": {"flops_ratio": 1.0 if name == "half width" else share},
         }
         seconds = measure(ways, rounds, load.finish)
-        rows += summary(f"forward, {name} ({arch})", seconds, "whole network", extra)
+        rows += summary(f"forward, {name} ({said})", seconds, "whole network", extra)
     return rows
 
 
@@ -108,7 +114,7 @@ def evaluation_rows(load: Load, networks: int, task: TaskData, examples: int) ->
     middle = {name: value.to(load.device) for name, value in data[len(data) // 2].items() if name != "labels"}
     flops = Flops(model, middle)
     model = model.to(DTYPES[load.dtype])
-    space, rng = get_space("small", get_family(model.config).dimensions(model.config)), np.random.default_rng(0)
+    space, rng = get_space(load.space, get_family(model.config).dimensions(model.config)), np.random.default_rng(0)
     archs = [space.sample(rng) for _ in range(networks)]
 
     def by_mask(arch: Architecture) -> np.ndarray:
@@ -177,6 +183,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="minilm")
     parser.add_argument("--batch", type=int, default=32, help="examples in a batch")
     parser.add_argument("--length", type=int, default=64, help="tokens of an example")
+    parser.add_argument("--space", choices=space_names(), default="small", help="that sub-networks are drawn from")
     parser.add_argument("--rounds", type=int, default=40, help="of forward passes; of steps half as many, or 10")
     parser.add_argument("--networks", type=int, default=200, help="sub-networks that are evaluated")
     parser.add_argument("--task", default="sst2", help="whose validation examples they are evaluated on")
