@@ -103,6 +103,7 @@ def parse(
     variants: Sequence[str],
     smoke: Sequence[str],
     train_rows: int | None = None,
+    learning_rate: float | None = None,
     judge: int = 1000,
     seeds: Sequence[int] = (0, 1, 2),
     more: Callable[[argparse.ArgumentParser], None] | None = None,
@@ -114,7 +115,7 @@ def parse(
         description: The file's docstring.
         tasks, variants: The usual ones.
         smoke: The variants of `--smoke`.
-        train_rows, judge: The usual numbers, see `Unit`.
+        train_rows, learning_rate, judge: The usual numbers, see `Unit`.
         seeds: The usual ones.
         more: Adds options of the benchmark's own.
     """
@@ -124,9 +125,11 @@ def parse(
     parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
     parser.add_argument("--epochs", type=float, help=f"default: {USUAL_EPOCHS:g}, 2 for sst2, 3 for stsb")
     parser.add_argument("--max-steps", type=int, help="stop after this many steps instead")
-    parser.add_argument("--learning-rate", type=float, help="default: that of hwnas train, by steps and model")
+    usual_rate = "that of hwnas train, by steps and model" if learning_rate is None else f"{learning_rate:g}"
+    parser.add_argument("--learning-rate", type=float, default=learning_rate, help=f"default: {usual_rate}")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--train-rows", type=int, default=train_rows, help="default: all, 20,000 for sst2")
+    usual_rows = "all, 20,000 for sst2" if train_rows is None else f"{train_rows:,}"
+    parser.add_argument("--train-rows", type=int, default=train_rows, help=f"default: {usual_rows}")
     parser.add_argument("--max-length", type=int, default=MAX_LENGTH, help="tokens of the longest input")
     parser.add_argument("--judge", type=int, default=judge, help="validation examples, at most; 0 for all")
     parser.add_argument("--test-rows", type=int, help="default: all")
