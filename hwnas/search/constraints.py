@@ -61,10 +61,10 @@ def parse_limit(cost: str, text: str) -> Limit:
     Raises:
         UsageError: It is none of these, or not above 0.
     """
-    target, _, amount = text.rpartition("=")
+    target, named, amount = text.rpartition("=")
     units = _UNITS[cost]
     found = _NUMBER.fullmatch(amount.strip())
-    if found is None or found[2] not in units:
+    if found is None or found[2] not in units or (named and not target.strip()):
         known = ", ".join(unit for unit in units if unit)
         raise UsageError(
             f"--max-{cost} {text}: expected a number and a unit ({known}), such as {_EXAMPLES[cost]}, or "

@@ -42,6 +42,7 @@ def test_limits_as_they_are_written(cost: str, text: str, limit: Limit) -> None:
     ("cost", "text"),
     [
         ("latency", "fast"), ("latency", "5 minutes"), ("latency", "-5ms"), ("latency", "0ms"), ("latency", "nan"),
+        ("latency", "=5ms"),
         ("memory", "200"), ("memory", "200mb"), ("memory", ""), ("parameters", "10X"), ("parameters", "1e999"),
     ],
 )  # fmt: skip
