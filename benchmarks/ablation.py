@@ -140,7 +140,7 @@ def draw(rows: Sequence[dict[str, str]], path: Path) -> None:
     groups = list(by_setting(rows).values())
     found = [hypervolumes(group) for group in groups]
     tall = max(len(one) for one in found)
-    figure = Figure(figsize=(4.2 * len(groups) + 1.2, 0.38 * tall + 1.4), layout="constrained")
+    figure = Figure(figsize=(6.0 * len(groups), 0.38 * tall + 1.4), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for axes, group, one in zip(panels, groups, found, strict=True):
         order = [name for name in VARIANTS if name in one] + [name for name in one if name not in VARIANTS]
