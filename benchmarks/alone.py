@@ -43,8 +43,9 @@ from hwnas.bench.trials import Trials
 from hwnas.bench.units import Unit as Search
 from hwnas.search.archive import everything
 from hwnas.search.cache import EvaluationCache
-from hwnas.search.schedulers import MO_ASHA, get_scheduler, scheduler_names
+from hwnas.search.schedulers import get_scheduler, scheduler_names
 from hwnas.search.search import VALIDATION
+from hwnas.search.searcher import MO_ASHA
 from hwnas.slicing.extract import extract, parameter_counter
 from hwnas.spaces import Architecture, Space, get_space
 from hwnas.tasks import encode

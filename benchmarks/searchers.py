@@ -42,8 +42,8 @@ from hwnas.bench.statistics import REFERENCE, quantiles_among
 from hwnas.files import write_at_once
 from hwnas.provenance import git_commit
 from hwnas.search.hypervolume import hypervolume
-from hwnas.search.schedulers import LEVEL, MO_ASHA, get_scheduler, metric_names
-from hwnas.search.searcher import get_searcher, searcher_names
+from hwnas.search.schedulers import LEVEL, get_scheduler, metric_names
+from hwnas.search.searcher import MO_ASHA, get_searcher, searcher_names
 from hwnas.spaces import Architecture, get_space, space_names
 
 EVALUATION_SECONDS = 0.3

@@ -12,6 +12,7 @@
     ├── RunFolderError             a run folder that is read-only, damaged, or of another run
     ├── DeviceNotFoundError        the target asked for is not this machine's device
     ├── TableError                 a latency table that is damaged, newer than this hwnas, or too small
+    │   └── MissingProfileError    a latency table without a profile; names the command that makes one
     ├── ProfilerError              a runtime that refused a network or a setting
     ├── BuildError                 an export or an engine that failed or does not agree with its source
     │   └── UnsupportedBuildError  a combination of target, precision and runtime that cannot exist
@@ -98,6 +99,26 @@ class DeviceNotFoundError(HwnasError):
 
 class TableError(HwnasError):
     """A latency table that is damaged, newer than this hwnas, or too small for the question."""
+
+
+class MissingProfileError(TableError):
+    """A latency table without what a profile leaves there.
+
+    Args:
+        reason: What the table lacks.
+        options: Options of the `hwnas profile` that measures it.
+        subject: The run or the model that is profiled, as it is given to `hwnas profile`; none for the embedded model.
+        table: The table, as it was given to `--table`; None for the default one.
+    """
+
+    def __init__(self, reason: str, options: str, *, subject: str = "", table: str | None = None) -> None:
+        self.reason, self.options = reason, options
+        words = ("hwnas profile", subject, options, "" if table is None else f"--table {table}")
+        super().__init__(f"{reason}; run `{' '.join(filter(None, words))}` first.")
+
+    def of(self, subject: str, table: str | None) -> MissingProfileError:
+        """The same with the command that profiles this very run or model into this very table."""
+        return MissingProfileError(self.reason, self.options, subject=subject, table=table)
 
 
 class ProfilerError(HwnasError):

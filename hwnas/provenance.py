@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ PACKAGES: tuple[str, ...] = ("torch", "transformers", "onnx", "onnxscript", "onn
 """Packages whose versions decide what the files contain."""
 
 
-def versions() -> dict[str, str | None]:
-    """Versions of hwnas and of `PACKAGES`; None for one that is not installed."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str | None]:
+    """Versions of hwnas and of the packages; None for one that is not installed."""
     found: dict[str, str | None] = {"hwnas": hwnas.__version__}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -23,8 +23,9 @@ from hwnas.bench.trials import Trials
 from hwnas.bench.units import Unit
 from hwnas.search.cache import EvaluationCache
 from hwnas.search.objectives import get_objective
-from hwnas.search.schedulers import ETA, MO_ASHA, R_MIN, get_scheduler
+from hwnas.search.schedulers import ETA, R_MIN, get_scheduler
 from hwnas.search.search import FLOAT32, VALIDATION
+from hwnas.search.searcher import MO_ASHA
 from hwnas.slicing.extract import extract
 from hwnas.spaces import Architecture
 from hwnas.tasks import encode

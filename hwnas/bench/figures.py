@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hwnas.errors import UnknownNameError, UsageError
-from hwnas.search.schedulers import MO_ASHA
-from hwnas.search.searcher import EXHAUSTIVE, searcher_names
+from hwnas.search.searcher import EXHAUSTIVE, MO_ASHA, searcher_names
 from hwnas.spaces import space_names
 from hwnas.training.pretrained import EMBEDDED
 from hwnas.training.strategy import strategy_names

@@ -27,12 +27,13 @@ from hwnas.files import is_temporary, write_at_once
 from hwnas.locks import lock
 from hwnas.provenance import git_commit, versions
 from hwnas.spaces import Architecture
+from hwnas.targets import detect_devices, fingerprint
 from hwnas.training.pretrained import EMBEDDED
 
 SCHEMA = 1
 """Version of the layout of `bench.json` and of the rows."""
 
-_VERSIONS = ("hwnas", "torch", "transformers")
+_PACKAGES = ("torch", "transformers", "syne-tune", "botorch", "pymoo", "moocore", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ class Row:
         spent: Evaluations up to here, in whole ones: those that failed count, and of one that was stopped its share.
         latency, latency_low, latency_high: Measured seconds for one input, with the 95% interval.
         flags: What speaks against the measurement, separated by spaces; `stopped:1/9` of a training that was stopped.
+        setting: Where the network was run for its errors or timed, as JSON: device, runtime and its version, precision,
+            batch, tokens, threads, protocol. Empty for views, which PyTorch runs, and in rows of earlier versions.
+        runs: Timed runs.
     """
 
     number: int
@@ -70,10 +74,14 @@ class Row:
     latency_low: float | None = None
     latency_high: float | None = None
     flags: str = ""
+    setting: str = ""
+    runs: float | None = None
 
 
 _WHOLE = ("number", "parameters")
-_TEXT = ("precision", "flags")
+_TEXT = ("precision", "flags", "setting")
+_LATER = ("spent", "setting", "runs")
+"""Columns that rows of earlier versions lack."""
 
 
 class BenchFolder:
@@ -203,10 +211,10 @@ class BenchFolder:
             rows: Its rows.
             about: Metric, steps, numbers of examples and so on, the same in every row. JSON types.
         """
-        found = versions()
         provenance = {
             **about,
-            **{name: found.get(name) for name in _VERSIONS},
+            **versions(_PACKAGES),
+            "machine": "; ".join(map(fingerprint, detect_devices())),
             "commit": git_commit(),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "schema": SCHEMA,
@@ -259,7 +267,7 @@ def model_name(scale: Scale) -> str:
 def _row(line: Mapping[str, str]) -> Row:
     cells: dict[str, Any] = {}
     for entry in fields(Row):
-        text = line.get("spent", "") if entry.name == "spent" else line[entry.name]  # earlier versions wrote none
+        text = line.get(entry.name, "") if entry.name in _LATER else line[entry.name]
         if entry.name == "architecture":
             cells[entry.name] = Architecture.from_json(json.loads(text))
         elif entry.name in _TEXT:

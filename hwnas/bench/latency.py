@@ -57,7 +57,7 @@ def latency_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) 
             seed=unit.seed,
         )
         rows += [
-            timed(replace(row, number=number, seconds=None, searcher_seconds=None, elapsed=None), latency)
+            timed(replace(row, number=number, seconds=None, searcher_seconds=None, elapsed=None), latency, setting)
             for number, (row, latency) in enumerate(zip(members, found, strict=True))
         ]
         for name in (FLOAT32, *PRECISIONS):
@@ -79,5 +79,5 @@ def latency_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report) 
                     raise
                 refused.append(f"{name} of {unit.task} seed {unit.seed} ({error})")  # the others stand without it
                 continue
-            rows.append(timed(row, latency))
+            rows.append(timed(row, latency, setting))
     folder.write(unit, rows, {**provenance(scale, unit, exam, network), "refused": "; ".join(refused)})

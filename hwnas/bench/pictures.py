@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from hwnas.bench.folder import BenchFolder, Row
 from hwnas.bench.panels import OVER, PANELS, Over, Panel, TaskRuns
 from hwnas.bench.units import Unit, unit_of
 from hwnas.errors import RunFolderError, UnknownNameError, UsageError
+from hwnas.latency.records import Setting
 
 Held = dict[Unit, list[Row]]
 Texts = dict[Unit, dict[str, str]]
@@ -121,7 +123,8 @@ def make_picture(
     if figure.drawing == "latency":
         refused = {texts[unit]["refused"] for unit in drawn if texts[unit].get("refused")}
         notes += [f"refused: {reason}" for reason in sorted(refused)]
-        notes += _flags([row for entry in found for runs in entry.runs.values() for rows in runs for row in rows])
+        timed = [row for entry in found for runs in entry.runs.values() for rows in runs for row in rows]
+        notes += [*_where(timed), *_flags(timed)]
     if figure.drawing == "points" and any(len(runs) > 1 for entry in found for runs in entry.runs.values()):
         notes.append("drawn: the first seed, since each has a super-network of its own")
     panels = PANELS[figure.drawing](found, over)
@@ -184,6 +187,20 @@ def _gather(
             )
         )
     return tasks, drawn, notes
+
+
+def _where(rows: Sequence[Row]) -> list[str]:
+    """Where latencies were measured, in words."""
+    found = set()
+    for row in rows:
+        if row.setting:
+            setting = Setting.from_json(json.loads(row.setting))
+            found.add(
+                f"{setting.fingerprint}, {setting.runtime} {setting.runtime_version}, {setting.sequence_length} tokens"
+            )
+        else:
+            found.add("a processor that rows of an earlier version do not name")
+    return [f"timed on {place}" for place in sorted(found)]
 
 
 def _flags(rows: Sequence[Row]) -> list[str]:

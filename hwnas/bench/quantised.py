@@ -103,10 +103,11 @@ def whole_row(
         test_error=errors[TEST],
         parameters=parameter_count(module),
         share=1.0,
+        setting=setting.key(),
     )
 
 
-def timed(row: Row, measured: Measured) -> Row:
+def timed(row: Row, measured: Measured, setting: Setting) -> Row:
     """A row with its measured latency."""
     return replace(
         row,
@@ -114,6 +115,8 @@ def timed(row: Row, measured: Measured) -> Row:
         latency_low=measured.low,
         latency_high=measured.high,
         flags=" ".join(measured.flags),
+        setting=setting.key(),
+        runs=measured.n,
     )
 
 

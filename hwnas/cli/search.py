@@ -10,7 +10,7 @@ from hwnas.cli.console import out, print_json
 from hwnas.cli.prepare import begun_run, quiet
 from hwnas.cli.progress import reporter
 from hwnas.cli.space_choice import MEASURED
-from hwnas.errors import TableError, UsageError
+from hwnas.errors import MissingProfileError, TableError, UsageError
 
 if TYPE_CHECKING:
     from hwnas.latency.records import Setting
@@ -70,7 +70,6 @@ def search(
     from hwnas.pipeline.reach import Shape, find_settings
     from hwnas.pipeline.search import SearchOptions, search_devices
     from hwnas.profilers import TimingProtocol
-    from hwnas.search.constraints import parse_increase
 
     requests = own.read_requests(target, runtime, precision)
     if compare and len(requests) < 2:
@@ -81,7 +80,7 @@ def search(
     choice = SearchOptions(
         objective=tuple(objective or ["latency"]), searcher=searcher, evaluations=evaluations, examples=examples,
         max_members=max_members, seed=seed, limits=own.read_limits(max_latency, max_memory, max_parameters),
-        max_error_increase=None if max_error_increase is None else parse_increase(max_error_increase),
+        max_error_increase=own.read_increase(max_error_increase),
         align=None if align in (None, MEASURED) else _steps(align, folder, requests[0].name, requests[0].precisions[0]),
         measure_during=measure_during, remeasure=remeasure,
     )  # fmt: skip
@@ -89,11 +88,14 @@ def search(
     folder.spec()  # no table is made for a run that is not there
     with LatencyTable(table or default_table_path()) as rows, reporter() as report:
         settings = find_settings(requests, shape, folder, rows, estimate=estimate)
-        if align == MEASURED:
-            choice = replace(choice, align=_measured_steps(folder, settings[0][0], rows))
-        found = search_devices(
-            folder, settings, rows, choice, names=[request.target for request in requests], progress=report
-        )
+        try:
+            if align == MEASURED:
+                choice = replace(choice, align=_measured_steps(folder, settings[0][0], rows, table))
+            found = search_devices(
+                folder, settings, rows, choice, names=[request.target for request in requests], progress=report
+            )
+        except MissingProfileError as error:
+            raise error.of(str(folder.path), table) from error
     if as_json and found.overview is None:
         print_json(found.fronts[0].to_json())
         return
@@ -129,7 +131,9 @@ def _steps(text: str, folder: RunFolder, target: str, precision: str) -> tuple[i
     return parse_align(text, target=get_target(target), precision=precision, head_size=head_size)
 
 
-def _measured_steps(folder: RunFolder, setting: Setting, rows: LatencyTable) -> tuple[int, int] | None:
+def _measured_steps(
+    folder: RunFolder, setting: Setting, rows: LatencyTable, table: str | None
+) -> tuple[int, int] | None:
     """The steps that the sweeps of a device in the table show; None where they show none, and nothing is narrowed."""
     from hwnas.latency.steps import load_steps
     from hwnas.pipeline.reach import ESTIMATE, config_of_run
@@ -143,5 +147,6 @@ def _measured_steps(folder: RunFolder, setting: Setting, rows: LatencyTable) -> 
     try:
         steps = load_steps(config_of_run(folder), setting, rows)
     except TableError as error:
-        raise UsageError(f"--align measured: no steps have been measured: {error}") from error
+        said = error.of(str(folder.path), table) if isinstance(error, MissingProfileError) else error
+        raise UsageError(f"--align measured: no steps have been measured: {said}") from error
     return None if steps == ANY else steps

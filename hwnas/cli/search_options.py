@@ -107,11 +107,16 @@ MaxMemory = Annotated[
     ),
 ]
 MaxParameters = Annotated[
-    str | None,
-    option("--max-parameters", help="Most parameters of a member, such as 10M.", panel=_LIMITS, show_default=False),
+    list[str] | None,
+    option(
+        "--max-parameters",
+        help="Most parameters of a member, such as 10M; TARGET=10M for one device.",
+        panel=_LIMITS,
+        show_default=False,
+    ),
 ]
 MaxErrorIncrease = Annotated[
-    str | None,
+    list[str] | None,
     option(
         "--max-error-increase",
         help="Most that a member's validation error may exceed the unpruned network's: 1% or 0.01 is one point of "
@@ -146,16 +151,24 @@ def read_requests(
 
 
 def read_limits(
-    max_latency: Sequence[str] | None, max_memory: Sequence[str] | None, max_parameters: str | None
+    max_latency: Sequence[str] | None, max_memory: Sequence[str] | None, max_parameters: Sequence[str] | None
 ) -> tuple[Limit, ...]:
     """The limits on costs; UsageError if one cannot be read."""
     from hwnas.search.constraints import parse_limit
 
-    given = {
-        "latency": max_latency or [], "memory": max_memory or [],
-        "parameters": [] if max_parameters is None else [max_parameters],
-    }  # fmt: skip
-    return tuple(parse_limit(cost, text) for cost, texts in given.items() for text in texts)
+    given = {"latency": max_latency, "memory": max_memory, "parameters": max_parameters}
+    return tuple(parse_limit(cost, text) for cost, texts in given.items() for text in texts or ())
+
+
+def read_increase(max_error_increase: Sequence[str] | None) -> float | None:
+    """The limit on errors, None without one; UsageError if it cannot be read, or if there are several."""
+    from hwnas.search.constraints import parse_increase
+
+    if not max_error_increase:
+        return None
+    if len(max_error_increase) > 1:
+        raise UsageError(f"--max-error-increase {' and '.join(max_error_increase)}: expected one limit.")
+    return parse_increase(max_error_increase[0])
 
 
 def _by_target(option: str, values: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ import typer
 from hwnas.cli import bounds, options
 from hwnas.cli.console import out, print_json
 from hwnas.cli.prepare import device_setting, quiet, run_to_read
-from hwnas.cli.space_choice import MEASURED, predictor_of, steps_of
+from hwnas.cli.space_choice import MEASURED, predictor_of, profiled, steps_of
 from hwnas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -113,8 +113,9 @@ def space(
     dimensions = get_family(config).dimensions(config)
     setting = device_setting(target, runtime, precision, batch, seq_len, threads, rounds) if on_device else None
     said = f"{target}, {runtime} {precision}, batch {batch}, {seq_len} tokens, {threads} thread(s)" if on_device else ""
-    predictor = predictor_of(config, setting, table) if timed and setting is not None else None
-    step = steps_of(align, target, precision, config, setting, table)
+    subject = profiled(folder, config, model)
+    predictor = predictor_of(config, setting, table, subject) if timed and setting is not None else None
+    step = steps_of(align, target, precision, config, setting, table, subject)
     spaces: list[Space] = [
         get_space(each, dimensions, min_layers=min_layers, align=step) for each in dict.fromkeys(space or space_names())
     ]

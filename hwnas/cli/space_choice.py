@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas.cli.prepare import device_setting
-from hwnas.errors import TableError, UsageError
+from hwnas.errors import MissingProfileError, TableError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,8 @@ def with_space(
 
         config = config_of_spec(spec)
         setting = device_setting(target, runtime, precision, batch, seq_len, threads, rounds)
-    return replace(spec, align=steps_of(align, target, precision, config, setting, table))
+    subject = "" if setting is None else profiled(None, config, spec.model)
+    return replace(spec, align=steps_of(align, target, precision, config, setting, table, subject))
 
 
 def needs_law(spec: RunSpec, folder: RunFolder) -> bool:
@@ -83,7 +84,7 @@ def with_law(spec: RunSpec, folder: RunFolder, setting: Callable[[], Setting], t
         table: Name of the latency table, None for the default.
 
     Raises:
-        UsageError: The run is to begin, and the table has no profile of its network.
+        MissingProfileError: The run is to begin, and the table has no profile of its network.
     """
     from dataclasses import replace
 
@@ -97,29 +98,37 @@ def with_law(spec: RunSpec, folder: RunFolder, setting: Callable[[], Setting], t
 
 
 def _law(spec: RunSpec, setting: Setting, table: str | None) -> dict[str, float]:
-    """The law of the latency of a run's sub-networks; UsageError if there is no profile."""
+    """The law of the latency of a run's sub-networks; MissingProfileError if there is no profile."""
     from hwnas.pipeline.profile import config_of_spec
 
     config = config_of_spec(spec)
     try:
         law = predictor_of(config, setting, table).latency
-    except TableError as error:
-        model = "" if spec.model is None else f" --model {spec.model}"
-        model += "" if table is None else f" --table {table}"
-        raise UsageError(
-            f"--front current draws near a front of latencies: {str(error).split('; run `')[0]}; run "
-            f"`{setting.command()}{model} --num-labels {config.num_labels}` first."
+    except MissingProfileError as error:
+        reason = f"--front current draws near a front of latencies: {error.reason}"
+        raise MissingProfileError(
+            reason, error.options, subject=profiled(None, config, spec.model), table=table
         ) from error
     return {name: float(value) for name, value in law.to_json()["coefficients"].items()}
 
 
-def predictor_of(config: Any, setting: Setting, table: str | None) -> Predictor:
-    """The predictor of the latency table; TableError if there is no profile."""
+def profiled(folder: RunFolder | None, config: Any, model: str | None) -> str:
+    """What `hwnas profile` is given to profile this network: the run if it has begun, else the model."""
+    if folder is not None and folder.exists():
+        return str(folder.path)
+    return f"{'' if model is None else f'--model {model} '}--num-labels {config.num_labels}"
+
+
+def predictor_of(config: Any, setting: Setting, table: str | None, subject: str = "") -> Predictor:
+    """The predictor of the latency table; MissingProfileError, which names the subject, if there is no profile."""
     from hwnas.latency.profile import load_predictor
     from hwnas.latency.table import LatencyTable, default_table_path
 
-    with LatencyTable(table or default_table_path()) as rows:
-        return load_predictor(config, setting, rows)
+    try:
+        with LatencyTable(table or default_table_path()) as rows:
+            return load_predictor(config, setting, rows)
+    except MissingProfileError as error:
+        raise error.of(subject, table) from error
 
 
 def steps_of(
@@ -129,6 +138,7 @@ def steps_of(
     config: Any = None,
     setting: Setting | None = None,
     table: str | None = None,
+    subject: str = "",
 ) -> tuple[int, int]:
     """What `--align` asks for: the steps of heads and of units.
 
@@ -137,6 +147,7 @@ def steps_of(
         target, precision: For `target`.
         config: Hugging Face configuration of the super-network, for `target` and `measured`.
         setting, table: Where sweeps were measured, for `measured`.
+        subject: What `hwnas profile` is given to measure them.
 
     Raises:
         UsageError: None of the values that there are, or no sweeps were measured.
@@ -145,12 +156,12 @@ def steps_of(
     from hwnas.spaces import parse_align
     from hwnas.targets import get_target
 
-    measured = _measured(config, setting, table) if text == MEASURED and setting is not None else None
+    measured = _measured(config, setting, table, subject) if text == MEASURED and setting is not None else None
     head_size = 1 if config is None else get_family(config).dimensions(config).head_size
     return parse_align(text, target=get_target(target), precision=precision, head_size=head_size, steps=measured)
 
 
-def _measured(config: Any, setting: Setting, table: str | None) -> tuple[int, int]:
+def _measured(config: Any, setting: Setting, table: str | None, subject: str) -> tuple[int, int]:
     from hwnas.latency.steps import load_steps
     from hwnas.latency.table import LatencyTable, default_table_path
 
@@ -158,4 +169,5 @@ def _measured(config: Any, setting: Setting, table: str | None) -> tuple[int, in
         with LatencyTable(table or default_table_path()) as rows:
             return load_steps(config, setting, rows)
     except TableError as error:
-        raise UsageError(f"--align measured: no steps have been measured: {error}") from error
+        said = error.of(subject, table) if isinstance(error, MissingProfileError) else error
+        raise UsageError(f"--align measured: no steps have been measured: {said}") from error

@@ -90,6 +90,15 @@ def max_sequence_length(module: nn.Module) -> int:
     return int(rows) if rows else 512
 
 
+def check_length(module: nn.Module, tokens: int) -> None:
+    """UsageError if the module has positions for fewer tokens."""
+    longest = max_sequence_length(module)
+    if tokens > longest:
+        raise UsageError(
+            f"sequences of {tokens} tokens, but the model has positions for {longest}; ask for at most {longest}."
+        )
+
+
 def export_onnx(
     module: nn.Module,
     path: str | os.PathLike[str],

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from hwnas.compile.engine import ShapeProfile, build_engine
-from hwnas.compile.export import default_input_names, export_onnx, max_sequence_length, verify_onnx
+from hwnas.compile.export import check_length, default_input_names, export_onnx, verify_onnx
 from hwnas.compile.onnxfile import write_file
 from hwnas.compile.quantize import TOLERANCES, Batch, initializer_bytes, quantize_dynamic, quantize_static
 from hwnas.errors import BuildError, UsageError
@@ -129,12 +129,7 @@ class Exporter:
             BuildError: The exporter, the quantiser or the builder failed, or the file does not agree with PyTorch.
         """
         module = build_random(self._config, arch, seed=self._seed) if module is None else module.eval()
-        longest = max_sequence_length(module)
-        if self._length > longest:
-            raise UsageError(
-                f"sequences of {self._length} tokens, but the model has positions for {longest}; ask for at most "
-                f"{longest}."
-            )
+        check_length(module, self._length)
         if self._artifact == "module":
             return self._export_module(module, path)
         unfinished = path.with_suffix(".float.onnx")

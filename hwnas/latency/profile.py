@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import hwnas
-from hwnas.errors import ProfilerError, TableError, UsageError
+from hwnas.errors import MissingProfileError, ProfilerError, UsageError
 from hwnas.latency.design import choose_design, choose_next, draw_holdout
 from hwnas.latency.events import Observer, ProfileEvent, Progress, Reporter
 from hwnas.latency.findings import HoldoutRow, ProfileReport
@@ -175,8 +175,8 @@ def load_predictor(config: Any, setting: Setting, table: LatencyTable) -> Predic
     """The predictor of the newest profile of this super-network in this setting; measures nothing.
 
     Raises:
-        TableError: There is no profile, or its rows are gone; the message names the command that makes one, and says
-            what the table holds for other versions of the runtime, drivers or protocols.
+        MissingProfileError: There is no profile, or its rows are gone; the message names the command that makes one,
+            and says what the table holds for other versions of the runtime, drivers or protocols.
     """
     fit = table.latest_fit(setting, model_key(config))
     if fit is None:
@@ -184,10 +184,10 @@ def load_predictor(config: Any, setting: Setting, table: LatencyTable) -> Predic
         held = f"holds {count} measured networks of this model in this setting, but no finished profile"
         others = say_others(setting, table)
         also = "" if others is None else f"; {others}"
-        raise TableError(f"{table.name} {held}{also}; run `{setting.command()}` first.")
+        raise MissingProfileError(f"{table.name} {held}{also}", setting.options())
     rows = [(network, table.get(setting, network)) for network in fit.design]
     if any(row is None for _, row in rows):
-        raise TableError(f"{table.name} has lost rows of its last profile; run `{setting.command()}` again.")
+        raise MissingProfileError(f"{table.name} has lost rows of its last profile", setting.options())
     return _fit(config, [(network, row) for network, row in rows])
 
 

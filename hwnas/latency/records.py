@@ -68,10 +68,10 @@ class Setting:
         """Canonical text: equal for equal settings."""
         return canonical(self.to_json())
 
-    def command(self) -> str:
-        """The command line that measures in this setting."""
+    def options(self) -> str:
+        """The options of `hwnas profile` that measure in this setting."""
         rounds = self.rounds()
-        return f"hwnas profile {self.device()}{f' --rounds {rounds}' if rounds else ''}"
+        return f"{self.device()}{f' --rounds {rounds}' if rounds else ''}"
 
     def rounds(self) -> int | None:
         """Rounds of timing that the protocol's key names; None where they are as usual."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.errors import TableError
+from hwnas.errors import MissingProfileError
 from hwnas.latency.columns import WIDTHS, Array, Shape
 from hwnas.latency.keys import network_shape
 from hwnas.latency.profile import of_model
@@ -50,7 +50,7 @@ def load_steps(config: Any, setting: Setting, table: LatencyTable) -> Align:
         table: The latency table.
 
     Raises:
-        TableError: It holds no sweeps of this model in this setting; names the command that measures them.
+        MissingProfileError: It holds no sweeps of this model in this setting; names the command that measures them.
         UnsupportedModelError: The family has no adapter.
     """
     dimensions = get_family(config).dimensions(config)
@@ -59,9 +59,10 @@ def load_steps(config: Any, setting: Setting, table: LatencyTable) -> Align:
     if found is None:
         heads, units = (len(widths_of(dimensions, rows, part)[0]) for part in (0, 1))
         others = say_others(setting, table)
-        raise TableError(
+        raise MissingProfileError(
             f"{table.name} has no sweeps of this model in this setting ({heads} widths of heads and {units} of units "
-            f"alone, without doubts){'' if others is None else f'; {others}'}; run `{setting.command()} --sweep` first."
+            f"alone, without doubts){'' if others is None else f'; {others}'}",
+            f"{setting.options()} --sweep",
         )
     return found
 

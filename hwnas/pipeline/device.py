@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hwnas.errors import NoMemberError, TableError, UsageError
+from hwnas.errors import MissingProfileError, NoMemberError, TableError, UsageError
 from hwnas.latency.keys import model_key, network_shape
 from hwnas.latency.predictor import Predictor
 from hwnas.latency.profile import load_predictor
@@ -182,7 +182,7 @@ class Device:
         setting = self.settings[precision]
         fit = self._table.latest_fit(setting, model_key(self._config))
         if fit is None:
-            raise TableError(f"{self._table.name} has lost its profile; run `{setting.command()}` first.")
+            raise MissingProfileError(f"{self._table.name} has lost its profile", setting.options())
         found = {key: self._table.get(setting, key) for key in fit.design} | dict(rows)
         known = [(network_shape(key), row) for key, row in found.items() if row is not None]
         self.predictors[precision] = Predictor(

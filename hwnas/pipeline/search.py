@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from hwnas.compile.export import check_length
 from hwnas.errors import NoMemberError, ProfilerError, RunFolderError, UsageError
 from hwnas.latency.records import Setting
 from hwnas.latency.table import LatencyTable
@@ -127,7 +128,8 @@ def search_devices(
     Raises:
         TableError: The table holds no profile for this network and a setting, or no values of an objective.
         RunFolderError: The run has no super-network, or cannot be written.
-        UsageError: Settings that cannot be searched together, or an objective that they do not have.
+        UsageError: Settings that cannot be searched together, an objective that they do not have, or more tokens than
+            the model has positions for.
         ProfilerError: The runtime refuses the unpruned network, or all that could be members.
         NoMemberError: Limits that nothing can meet, or that nothing evaluated meets; names what comes nearest. The
             fronts of devices whose limits are met have been written then.
@@ -136,6 +138,8 @@ def search_devices(
     called: list[str | None] = [None] * len(devices) if names is None else [*names]
     plans = [_checked(entry, options, name) for entry, name in zip(devices, called, strict=True)]
     supernet = supernet or load_supernet(folder)
+    for plan in plans:
+        check_length(supernet.model, next(iter(plan.values())).sequence_length)
     supernet = replace(supernet, space=narrowed(supernet.space, options.align))
     space, whole = supernet.space, Architecture.full(supernet.space.dimensions)
     made = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hwnas.errors import TableError
+from hwnas.errors import MissingProfileError, TableError
 from hwnas.latency.keys import model_key, network_shape
 from hwnas.latency.law import MIN_ROWS, Law, fit_law
 from hwnas.latency.records import Setting
@@ -49,8 +49,8 @@ def load_law(config: Any, setting: Setting, table: LatencyTable, name: str) -> L
     column, what, remedy = _QUANTITIES[name]
     fit = table.latest_fit(setting, model_key(config))
     if fit is None:
-        raise TableError(
-            f"{table.name} holds no finished profile of this model in this setting; run `{setting.command()}` first."
+        raise MissingProfileError(
+            f"{table.name} holds no finished profile of this model in this setting", setting.options()
         )
     rows = {network: row for network, _, row in table.rows(setting)}
     values = [(network_shape(key), getattr(rows[key], column)) for key in fit.design if key in rows]

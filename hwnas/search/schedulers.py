@@ -10,15 +10,11 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from hwnas.errors import MissingExtraError, UnknownNameError
-from hwnas.search.searcher import require_searcher, searcher_names, syne_tune_searcher
+from hwnas.search.searcher import MO_ASHA, require_searcher, searcher_names, syne_tune_searcher
 from hwnas.spaces import Space
 
 if TYPE_CHECKING:
     from syne_tune.optimizer.scheduler import TrialScheduler
-
-MO_ASHA = "mo_asha"
-"""Name of asynchronous successive halving for several objectives. It is no searcher: views of shared weights have no
-training that could be stopped."""
 
 LEVEL = "level"
 """Name under which a trial reports how many resource levels it has been trained for, from 1."""

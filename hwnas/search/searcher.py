@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 EXHAUSTIVE = "exhaustive"
 """The one that enumerates a space."""
 
+MO_ASHA = "mo_asha"
+"""Asynchronous successive halving for several objectives, a scheduler of standard NAS. It is no searcher: views of
+shared weights have no training that could be stopped."""
+
 _METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "random_search": ("hwnas.search.random_search", ()),
     EXHAUSTIVE: ("hwnas.search.exhaustive", ()),
@@ -71,6 +75,11 @@ def searcher_names() -> tuple[str, ...]:
 
 def require_searcher(name: str) -> None:
     """Check that a searcher can be used, without making one; errors as of `get_searcher`."""
+    if name == MO_ASHA:
+        raise UsageError(
+            f"{MO_ASHA} stops trainings early, and sub-networks of a super-network need none: expected one of "
+            f"{', '.join(_METHODS)}. Standard NAS has it: `hwnas bench run 5b --only {MO_ASHA}`."
+        )
     if name not in _METHODS:
         raise UnknownNameError("searcher", name, _METHODS)
     for package in ("syne_tune", *_METHODS[name][1]):

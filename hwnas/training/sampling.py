@@ -268,7 +268,10 @@ def read_front(path: Path, space: Space, *, reorder: str | None = None) -> list[
         ) from error
     for member in members:
         if member not in space:
-            raise UsageError(f"--front {path}: {member} is not in the space {space.name}; search in that space first.")
+            raise UsageError(
+                f"--front {path}: {member} is not in the space {space.name} of this model; expected the front of a "
+                "search in this space, of a model with as many layers, heads and units."
+            )
     named = any(not isinstance(kept, int) for member in members for kept in (*member.heads, *member.units))
     if named and (reordered or reorder is not None):
         raise UsageError(

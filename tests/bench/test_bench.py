@@ -29,9 +29,11 @@ from hwnas.errors import BuildError, HwnasError, RunFolderError, UnknownNameErro
 from hwnas.latency.keys import network_key
 from hwnas.latency.records import Measured, Setting
 from hwnas.latency.table import LatencyTable
+from hwnas.provenance import git_commit
 from hwnas.report.bench import plot_picture
 from hwnas.search.search import VALIDATION
 from hwnas.slicing.extract import extract, parameter_count
+from hwnas.targets import detect_devices, fingerprint
 from hwnas.tasks import encode
 from hwnas.training.evaluate import evaluate_error
 
@@ -56,7 +58,9 @@ def test_rows_say_what_they_are_of(done: BenchFolder, scale: Scale) -> None:
     assert unit == UNIT
     assert [row.number for row in rows] == list(range(6))
     assert (text["model"], text["steps"], text["metric"]) == (Path(str(scale.model)).name, "6", "accuracy")
-    assert all(text[name] for name in ("hwnas", "torch", "date"))
+    assert all(text[name] for name in ("hwnas", "torch", "syne-tune", "date"))
+    assert text["commit"] == (git_commit() or "")
+    assert fingerprint(detect_devices()[0]) in text["machine"]
     network = load(done, scale, unit)
     task = scale.load("sst2", 0)
     whole = next(row for row in rows if row.share == 1.0)
@@ -94,6 +98,19 @@ def test_one_figure_goes_on_where_it_was(done: BenchFolder, scale: Scale, tmp_pa
     assert [row.seconds for row in after[:3]] == [row.seconds for row in before[:3]]
     assert folder.evaluations(UNIT).read_text().startswith("".join(kept))
     assert sum(SECONDS in json.loads(line).get("split", "") for line in kept) == 3
+
+
+def test_two_jobs_at_once_leave_the_rows_of_one(done: BenchFolder, scale: Scale, tmp_path: Path) -> None:
+    """Two searches wait for the super-network that they share, and then run side by side."""
+    folder = BenchFolder(tmp_path / "b")
+    outcome = run_figure(folder, get_figure("5a"), scale, tasks=["sst2"], seeds=1, evaluations=6, only=METHODS, jobs=2)
+    assert outcome.made == 2
+    for path in done.units():
+        unit, rows, _ = done.read(path)
+        _, found, _ = folder.read(folder.results(unit))
+        assert [(row.architecture, row.error, row.test_error) for row in found] == [
+            (row.architecture, row.error, row.test_error) for row in rows
+        ]
 
 
 @pytest.mark.parametrize(("name", "over"), [("5a", "evaluations"), ("9", "time"), ("11", "evaluations")])
@@ -200,6 +217,8 @@ def test_quantised_and_timed_networks_and_their_pictures(
         if row.architecture in {member.architecture for member in members}
     }
     assert all((row.latency_low, row.latency_high) == (row.latency, row.latency) for row in rows)
+    assert [row.setting for row in whole] == [setting_of(scale, name).key() for name in ("fp32", *names)]
+    assert {row.runs for row in rows} == {took(1.0).n}
     alone = replace(UNIT, approach="quantised", method="int8-dynamic", evaluations=0)
     _, (quantised,), _ = folder.read(folder.results(alone))
     assert (quantised.error, quantised.test_error) == (whole[1].error, whole[1].test_error)
@@ -209,6 +228,8 @@ def test_quantised_and_timed_networks_and_their_pictures(
     (floor,) = [curve for curve in panel.curves if curve.label == "always the same answer"]
     assert floor.y == (pytest.approx(max(labels.count(0), labels.count(1)) / len(labels)),)
     picture = make_picture(folder, get_figure("12"), method="random_search", evaluations=6)
+    where = setting_of(scale, "fp32")
+    assert f"timed on {where.fingerprint}, onnxruntime {where.runtime_version}, 16 tokens" in picture.notes
     drawn = {x for curve in picture.panels[0].curves for x in curve.x}
     assert drawn >= {1e3 * float(row.latency or 0) for row in rows}
     plot_picture(picture, tmp_path / "f.png")

@@ -13,7 +13,8 @@ from syne_tune.optimizer.scheduler import SchedulerDecision
 from hwnas.bench.alone import levels_of
 from hwnas.errors import UnknownNameError, UsageError
 from hwnas.search.mo_asha import MOASHA
-from hwnas.search.schedulers import LEVEL, MO_ASHA, get_scheduler, metric_names, require_scheduler
+from hwnas.search.schedulers import LEVEL, get_scheduler, metric_names, require_scheduler
+from hwnas.search.searcher import MO_ASHA
 from hwnas.search.syne_tune import from_config
 from hwnas.spaces import Architecture, Dimensions, get_space
 from hwnas.training.options import TrainOptions

@@ -82,10 +82,10 @@ def test_measured_and_predicted_are_told_apart(measured):
         Measured.from_json({**measured.to_json(), **predicted.to_json()})
 
 
-def test_setting_round_trip_and_command(setting):
+def test_setting_round_trip_and_options(setting):
     assert Setting.from_json(json.loads(setting.key())) == setting
-    assert setting.command() == (
-        "hwnas profile --target cpu --runtime onnxruntime --precision fp32 --batch 1 --seq-len 8 --threads 1 --rounds 2"
+    assert setting.options() == (
+        "--target cpu --runtime onnxruntime --precision fp32 --batch 1 --seq-len 8 --threads 1 --rounds 2"
     )
     with pytest.raises(TableError, match="'target'"):
         Setting.from_json({})

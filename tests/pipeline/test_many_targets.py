@@ -616,6 +616,7 @@ def test_the_command(call: Callable[..., Any], searched: tuple[RunFolder, Search
         (["--compare"], "two or more --target"),
         (["--max-latency", "soon"], "expected a number and a unit (us, µs, ms, s)"),
         (["--max-latency", "0.1us"], "out of reach"),
+        (["--max-latency", "5ms", "--max-latency", "6ms"], "expected one limit on latency"),
         (["--max-error-increase", "2"], "such as 1% or 0.01"),
         (["--objective", "energy"], "the device or its runtime does not say it"),
         (["--target", "a10g", "--precision", "cpu=fp16"], "the devices asked for are a10g"),

@@ -62,9 +62,17 @@ def walked(tmp_path_factory: pytest.TempPathFactory, training: list[str]) -> Pat
     kill_when(command, lambda: any(folder.glob("t.sqlite.networks-*/*.onnx")))
     assert table_rows(table) == 0
     kill_when(command, lambda: sum(path.read_bytes().count(b"\n") for path in run.glob("search/*.jsonl")) > 10)
+    (evaluations,) = run.glob("search/*.jsonl")
+    found = evaluations.read_text().rpartition("\n")[0] + "\n"
     assert table_rows(table) >= 11
     assert not any(run.glob("search/*/front.json"))
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    lines = evaluations.read_text()
+    assert lines.startswith(found), "no evaluation is lost"
+    made = [
+        (entry.get("split"), json.dumps(entry.get("architecture"))) for entry in map(json.loads, lines.splitlines())
+    ]
+    assert len(set(made)) == len(made), "none is made twice"
     return folder
 
 
@@ -148,7 +156,8 @@ def test_draws_near_the_training_s_own_front_of_the_latencies_in_the_table(
     assert (code, err.count("\n")) == (2, 1), err
     assert "--front current draws near a front of latencies: " in err
     assert "`hwnas profile" in err
-    assert "--num-labels 2` first" in err
+    assert "--num-labels 2 --target cpu " in err
+    assert f" --table {tmp_path / 'empty.sqlite'}` first" in err
     assert not run.exists()
     # `hwnas run` profiles before it trains then.
     walk = [*HWNAS, "run", str(run), *training, *STEPS, *own[:4], *OPTIONS, "--table", str(table), *SEARCH]

@@ -279,12 +279,41 @@ def test_data_that_have_changed(refused: Refused, copy: Path, tmp_path: Path, ti
     (copy / "run.json").write_text(json.dumps(spec))
     with (tmp_path / "reviews.csv").open("a") as file:
         file.write("one more,praise\n")
-    line = refused("search", copy, "--objective", "parameters", "--table", tmp_path / "t.sqlite")
+    line = refused("search", copy, "--objective", "parameters", "--seq-len", 16, "--table", tmp_path / "t.sqlite")
     assert "have changed" in line
 
 
 def test_a_search_without_a_profile(refused: Refused, run: Path, tmp_path: Path) -> None:
-    assert "hwnas profile" in refused("search", run, "--table", tmp_path / "t.sqlite")
+    """The command that the line names profiles this run, into this table."""
+    line = refused("search", run, "--seq-len", 16, "--table", tmp_path / "t.sqlite")
+    assert f"run `hwnas profile {run} --target cpu " in line
+    assert line.endswith(f" --table {tmp_path / 't.sqlite'}` first.")
+
+
+def test_a_search_of_more_tokens_than_positions(refused: Refused, copy: Path, tmp_path: Path) -> None:
+    """Before anything is evaluated."""
+    line = refused("search", copy, "--objective", "parameters", "--table", tmp_path / "t.sqlite")
+    assert "sequences of 128 tokens, but the model has positions for 40" in line
+    assert not (copy / "search").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "values"), [("--max-parameters", ("5k", "6k")), ("--max-error-increase", ("1%", "2%"))]
+)
+def test_a_limit_given_twice(
+    refused: Refused, copy: Path, tmp_path: Path, option: str, values: tuple[str, str]
+) -> None:
+    words = [word for value in values for word in (option, value)]
+    line = refused("search", copy, "--objective", "parameters", "--seq-len", 16, "--table", tmp_path / "t", *words)
+    assert option in line
+    assert "expected one limit" in line
+    assert not (copy / "search").exists()
+
+
+def test_the_method_of_standard_nas_alone(refused: Refused, run: Path) -> None:
+    line = refused("search", run, "--searcher", "mo_asha")
+    assert "expected one of random_search, " in line
+    assert "`hwnas bench run 5b --only mo_asha`" in line
 
 
 def test_stations_out_of_order(refused: Refused, run: Path, tmp_path: Path) -> None:

@@ -14,8 +14,16 @@ from syne_tune.backend.trial_status import Trial as SyneTuneTrial
 from syne_tune.optimizer.scheduler import SchedulerDecision
 
 from hwnas.errors import UnknownNameError, UsageError
-from hwnas.search.schedulers import LEVEL, MO_ASHA, get_scheduler
-from hwnas.search.searcher import Searcher, Trial, get_searcher, require_searcher, searcher_names, syne_tune_searcher
+from hwnas.search.schedulers import LEVEL, get_scheduler
+from hwnas.search.searcher import (
+    MO_ASHA,
+    Searcher,
+    Trial,
+    get_searcher,
+    require_searcher,
+    searcher_names,
+    syne_tune_searcher,
+)
 from hwnas.search.syne_tune import from_config
 from hwnas.spaces import Architecture, Dimensions, Space, get_space, space_names
 
