@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _COLOURS = ("#0b6bcb", "#d1495b", "#2a9d5c", "#e08e0b", "#7a4fbf", "#8c564b", "#c2378f", "#17807e", "#5b5b5b")
 _MARKERS = "osD^vPX<>"
 _LEVELS = ("-", "--", ":", "-.")
+_DRAWN = ("line", "points")
 _COLUMNS = 3  # panels beside one another
 _WIDTH, _HEIGHT = 4.2, 3.4  # of a panel, in inches
 
@@ -62,8 +63,11 @@ def picture_figure(picture: Picture) -> Figure:
     figure = Figure(figsize=(width, _HEIGHT * rows + 1.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    # A series looks the same in every panel, also in one that lacks others, or has them in another order.
+    drawn = [curve.label for panel in picture.panels for curve in panel.curves if curve.style in _DRAWN]
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(drawn))}
     for axes, panel in zip(grid, picture.panels, strict=False):
-        _draw(axes, panel)
+        _draw(axes, panel, numbers)
     for axes in grid[len(picture.panels) :]:
         axes.set_axis_off()
     labelled = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
@@ -81,13 +85,13 @@ def picture_figure(picture: Picture) -> Figure:
     return figure
 
 
-def _draw(axes: Any, panel: Panel) -> None:
+def _draw(axes: Any, panel: Panel, numbers: Mapping[str, int]) -> None:
     boxes = [curve for curve in panel.curves if curve.style == "box"]
     if boxes:
         _draw_boxes(axes, boxes)
-    others = [curve for curve in panel.curves if curve.style in ("line", "points")]
-    for number, curve in enumerate(others):
-        _draw_curve(axes, curve, number)
+    for curve in panel.curves:
+        if curve.style in _DRAWN:
+            _draw_curve(axes, curve, numbers[curve.label])
     for number, curve in enumerate(curve for curve in panel.curves if curve.style == "level"):
         axes.axhline(curve.y[0], color="black", alpha=0.5, lw=1, ls=_LEVELS[number % len(_LEVELS)], label=curve.label)
     axes.set_title(panel.title, fontsize=10)

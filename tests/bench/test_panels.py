@@ -6,7 +6,9 @@ from dataclasses import replace
 
 from hwnas.bench.figures import STANDARD, WEIGHT_SHARING
 from hwnas.bench.folder import Row
-from hwnas.bench.panels import PANELS, TaskRuns, regrets
+from hwnas.bench.panels import PANELS, Curve, Panel, TaskRuns, regrets
+from hwnas.bench.pictures import Picture
+from hwnas.report.bench import picture_figure
 from hwnas.spaces import Architecture
 
 ARCH = Architecture((1,), (1,))
@@ -52,3 +54,19 @@ def test_what_failed_costs_its_evaluation() -> None:
     assert places.tolist() == [1.0, 2.0, 3.0]
     assert found["LS"][0, 2] == 0.0
     assert found["LS"][0, 0] == found["LS"][0, 1] > found["RS"][0, 0]
+
+
+def test_a_series_looks_the_same_in_every_panel() -> None:
+    """Also where a panel lacks another one, or has them in another order; the legend is of all panels."""
+    names = ("fp32", "int8", "int8-dynamic")
+    orders = (names, ("fp32", "int8-dynamic"), ("int8-dynamic", "fp32", "int8"))
+    panels = tuple(
+        Panel("", "x", "y", tuple(Curve(name, (1.0,), (1.0,), style="points") for name in order)) for order in orders
+    )
+    figure = picture_figure(Picture("12", "", panels, "", ()))
+    looks: dict[str, set[tuple[object, str]]] = {name: set() for name in names}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            looks[label].add((handle[0].get_marker(), handle[0].get_color()))
+    assert [len(look) for look in looks.values()] == [1, 1, 1]
+    assert len(set.union(*looks.values())) == 3
