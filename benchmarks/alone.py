@@ -10,13 +10,14 @@ each level) and training_seconds. An interrupted command goes on with the next n
 
 Then every method searches these tables with each of `--runs` seeds, in the loop that trains otherwise. All are given
 the same training: `--budget` whole trainings, of which MO-ASHA spends shares on more networks. Hypervolumes are those
-of searchers.py, after a quarter, half and all of the budget. In the table a network that was stopped early counts with
-the error that it had then.
+of searchers.py, after a quarter, half and all of the budget; they are kept in a JSON file beside the rows. In the table
+a network that was stopped early counts with the error that it had then.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import tempfile
 import time
@@ -41,6 +42,8 @@ from hwnas.bench.supernet import pretrained
 from hwnas.bench.trial_processes import Told, one_by_one
 from hwnas.bench.trials import Trials
 from hwnas.bench.units import Unit as Search
+from hwnas.files import write_at_once
+from hwnas.provenance import git_commit, versions
 from hwnas.search.archive import everything
 from hwnas.search.cache import EvaluationCache
 from hwnas.search.schedulers import get_scheduler, scheduler_names
@@ -192,6 +195,9 @@ def show(rows: Sequence[Mapping[str, str]], options: argparse.Namespace) -> None
                 lines.append(line)
     for table in (show_qualities(lines, marks), show_verdicts(lines, marks)):
         Console(width=170).print(table)
+    packages = ("syne-tune", "botorch", "pymoo", "moocore")
+    data = {"commit": git_commit(), "versions": versions(packages), "runs": options.runs, "qualities": lines}
+    write_at_once(options.out.with_suffix(".json"), json.dumps(data, indent=1) + "\n")
 
 
 def own_options(parser: argparse.ArgumentParser) -> None:
