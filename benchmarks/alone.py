@@ -46,7 +46,7 @@ from hwnas.files import write_at_once
 from hwnas.provenance import git_commit, versions
 from hwnas.search.archive import everything
 from hwnas.search.cache import EvaluationCache
-from hwnas.search.schedulers import get_scheduler, scheduler_names
+from hwnas.search.schedulers import ETA, R_MIN, get_scheduler, scheduler_names
 from hwnas.search.search import VALIDATION
 from hwnas.search.searcher import MO_ASHA
 from hwnas.slicing.extract import extract, parameter_counter
@@ -136,7 +136,9 @@ def curves_of(rows: Sequence[Mapping[str, str]]) -> Curves:
     return found
 
 
-def replay(name: str, space: Space, curves: Curves, budget: int, seed: int) -> tuple[Points, list[float]]:
+def replay(
+    name: str, space: Space, curves: Curves, budget: int, seed: int, rungs: tuple[int, int]
+) -> tuple[Points, list[float]]:
     """What a method finds, (networks, 2), and the whole trainings that were spent when it had found each."""
     every = len(next(iter(curves.values()))[0])
     levels = every if name == MO_ASHA else 1
@@ -147,7 +149,10 @@ def replay(name: str, space: Space, curves: Curves, budget: int, seed: int) -> t
                 break
         return 0.0, 0.0
 
-    scheduler = get_scheduler(name, space, objectives=2, evaluations=budget, seed=seed, levels=levels)
+    r_min, eta = rungs
+    scheduler = get_scheduler(
+        name, space, objectives=2, evaluations=budget, seed=seed, levels=levels, r_min=r_min, eta=eta
+    )
     with tempfile.TemporaryDirectory(prefix="hwnas-") as place:
         cached = EvaluationCache(Path(place) / "evaluations.jsonl", {})
         with cached as cache, Journal(Path(place) / "order.jsonl") as journal:
@@ -177,7 +182,10 @@ def show(rows: Sequence[Mapping[str, str]], options: argparse.Namespace) -> None
             found: dict[str, dict[str, dict[str, list[float]]]] = {}
             for name in names:
                 tell(f"{where}: {name}")
-                runs = [replay(name, space, curves, marks[-1], run) for run in range(options.runs)]
+                runs = [
+                    replay(name, space, curves, marks[-1], run, (options.r_min, options.eta))
+                    for run in range(options.runs)
+                ]
                 found[name] = {
                     measure: {
                         str(mark): [
@@ -196,8 +204,9 @@ def show(rows: Sequence[Mapping[str, str]], options: argparse.Namespace) -> None
     for table in (show_qualities(lines, marks), show_verdicts(lines, marks)):
         Console(width=170).print(table)
     packages = ("syne-tune", "botorch", "pymoo", "moocore")
-    data = {"commit": git_commit(), "versions": versions(packages), "runs": options.runs, "qualities": lines}
-    write_at_once(options.out.with_suffix(".json"), json.dumps(data, indent=1) + "\n")
+    asked = {name: getattr(options, name) for name in ("budget", "runs", "r_min", "eta")}
+    data = {"commit": git_commit(), "versions": versions(packages), **asked, "qualities": lines}
+    write_at_once(options.table or options.out.with_suffix(".json"), json.dumps(data, indent=1) + "\n")
 
 
 def own_options(parser: argparse.ArgumentParser) -> None:
@@ -207,6 +216,9 @@ def own_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", type=int, default=32, help="whole trainings of a search")
     parser.add_argument("--runs", type=int, default=10, help="seeds of the searchers")
     parser.add_argument("--searchers", nargs="+", choices=methods, default=methods)
+    parser.add_argument("--r-min", type=int, default=R_MIN, help="MO-ASHA's first rung, in ninths of a training")
+    parser.add_argument("--eta", type=int, default=ETA, help="one in so many passes a rung of MO-ASHA")
+    parser.add_argument("--table", type=Path, help="JSON file of what is shown; default: beside the CSV file")
 
 
 def main() -> bool:
