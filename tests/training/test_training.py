@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from hwnas.errors import CheckpointError, UnknownNameError, UsageError
 from hwnas.models import get_family
+from hwnas.slicing.plan import Planner
 from hwnas.slicing.supernet import view
 from hwnas.spaces import Space, get_space
 from hwnas.tasks import EncodedDataset
@@ -147,6 +148,21 @@ def test_a_training_of_one_step_trains(tiny: Callable[..., Any], toy: Callable[.
     before, after = tiny("bert"), tiny("bert")
     toy(after, tmp_path, max_steps=1, learning_rate=1e-2)
     assert not torch.equal(before.classifier.weight, after.classifier.weight)
+
+
+def test_modules_are_looked_up_once_for_all_steps(
+    tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step makes four views; none of them walks through the model again."""
+    made, init = [], Planner.__init__
+
+    def count(self: Planner, model: torch.nn.Module) -> None:
+        made.append(model)
+        init(self, model)
+
+    monkeypatch.setattr(Planner, "__init__", count)
+    toy(tiny("bert"), tmp_path, max_steps=3, k=2)
+    assert len(made) == 1
 
 
 def test_the_sampler_gives_every_example_once_in_batches_of_similar_length() -> None:
