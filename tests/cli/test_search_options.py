@@ -7,7 +7,7 @@ import re
 import pytest
 
 from hwnas.cli.options import PRECISIONS, RUNTIMES
-from hwnas.cli.search_options import read_limits, read_requests
+from hwnas.cli.search_options import read_increase, read_limits, read_requests
 from hwnas.errors import UsageError
 from hwnas.pipeline.reach import Request
 from hwnas.profilers import profiler_names
@@ -31,12 +31,20 @@ def test_devices_with_values_of_their_own() -> None:
 
 def test_limits() -> None:
     assert read_limits(None, None, None) == ()
-    assert read_limits(["5ms", "cpu=10ms"], ["1GB"], "2M") == (
+    assert read_limits(["5ms", "cpu=10ms"], ["1GB"], ["2M", "a10g=10M"]) == (
         Limit("latency", 0.005),
         Limit("latency", 0.01, "cpu"),
         Limit("memory", 1e9),
         Limit("parameters", 2e6),
+        Limit("parameters", 1e7, "a10g"),
     )
+
+
+def test_the_limit_on_errors() -> None:
+    assert read_increase(None) is None
+    assert read_increase(["1%"]) == 0.01
+    with pytest.raises(UsageError, match="--max-error-increase 1% and 2%: expected one limit"):
+        read_increase(["1%", "2%"])
 
 
 def test_help_names_every_runtime_and_precision() -> None:
