@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from _common import Row, Unit, locked, tell
+from _sentences import SENTENCES, of_sentences
 
 from hwnas.bench.clock import Clock
 from hwnas.models import get_family
@@ -54,11 +55,15 @@ class Trained:
     def __init__(self, unit: Unit, data_dir: Path | None, kept: Path | None = None) -> None:
         from transformers import set_seed
 
-        limit = None if unit.train_rows is None else math.ceil(unit.train_rows / (1 - VALIDATION_SHARE))
+        sentences = unit.more == SENTENCES  # chosen among all, so none is left out before
+        rows = None if sentences else unit.train_rows
+        limit = None if rows is None else math.ceil(rows / (1 - VALIDATION_SHARE))
         self.unit, self.kept = unit, kept
         self.task: TaskData = load_task(
             unit.task, data_dir=data_dir, seed=unit.seed, limit_train=limit, limit_test=unit.test_rows
         )
+        if sentences:
+            self.task = of_sentences(self.task, unit.train_rows)
         set_seed(unit.seed)
         self.model, self.tokenizer = load_pretrained(
             unit.model,
@@ -157,6 +162,8 @@ class Trained:
             del told["whole_first"]
         if options.whole == 1:
             del told["whole_weight"]
+        if unit.more == SENTENCES:
+            told[SENTENCES] = True
         of = (unit.task, unit.train_rows, unit.max_length, unit.model, unit.seed, self.space.name, told)
         digest = hashlib.sha256(json.dumps([of, versions()], sort_keys=True, default=str).encode()).hexdigest()[:16]
         return self.kept / f"{unit.task}-{options.strategy}-seed-{unit.seed}-{digest}"

@@ -46,6 +46,18 @@ def test_every_benchmark_says_how_it_is_run() -> None:
     assert done.stdout.count("usage: ") == len(SCRIPTS)
 
 
+def test_sentences_are_the_phrases_that_are_part_of_no_other() -> None:
+    texts = ["a fine film", "fine film", "fine", "film a", "a fine film", "of a fine film ", "films"]
+    code = (
+        f"import sys; sys.path.insert(0, {str(FOLDER)!r})\n"
+        "from _sentences import whole\n"
+        "from hwnas.tasks.task import Example\n"
+        f"print([example.text for example in whole([Example(text, None, 0) for text in {texts!r}])])\n"
+    )
+    done = run("-c", code)
+    assert done.stdout.strip() == "['film a', 'of a fine film ', 'films']", done.stderr
+
+
 def test_a_training_of_one_step_leaves_its_rows(tmp_path: Path) -> None:
     if not (DATA / "sst2").is_dir():
         pytest.skip(f"no task data in {DATA}: set HWNAS_DATA to a folder with <task>/train.csv.gz")
