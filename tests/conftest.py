@@ -8,9 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from hwnas.latency.records import Measured
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -77,6 +80,18 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_tiny("bert", num_labels=2).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def measured() -> Measured:
+    """What a latency table says of one network, with doubts."""
+    from hwnas.latency.records import Measured
+
+    return Measured(
+        seconds=0.025, low=0.0249, high=0.0252, n=66, median=0.025, p5=0.0245, p95=0.026, rounds=6, round_spread=0.004,
+        peak_memory_bytes=2**33, weight_bytes=90_000_000, flags=("contended", "drift"), load=0.5, mhz=None,
+        date="2026-01-01T00:00:00+00:00", commit=None, hwnas_version="0.1.0",
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

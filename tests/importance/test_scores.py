@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -81,24 +82,42 @@ def test_movement_adds_up_while_the_weights_move(paper_regression: Any) -> None:
     assert total.scores().units[0][0] == pytest.approx((-6 + again) / 2, rel=1e-5)
 
 
-def test_removal_is_the_change_of_the_loss(tiny: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("family", family_names())
+def test_removal_is_the_change_of_the_loss(family: str, tiny: Callable[..., Any]) -> None:
     """Damping what a head or unit puts out by a thousandth changes the loss by a thousandth of its score."""
-    model = tiny("bert", num_labels=2).double()
+    model = tiny(family, num_labels=2).double()
     ids = torch.randint(5, 100, (4, 6), generator=torch.Generator().manual_seed(0))
     data = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.tensor([0, 1, 0, 1])}
-    scores, layer = score(model, [data], method="removal"), model.bert.encoder.layer[1]
+    scores, names = score(model, [data], method="removal"), get_family(model.config)
+    dimensions, layer = names.dimensions(model.config), names.encoder_layers(model)[1]
     with torch.no_grad():
         before = model(**data).loss
-        for weight, columns, expected in (
-            (layer.attention.output.dense.weight, slice(6, 12), scores.heads[1][1]),
-            (layer.output.dense.weight, slice(3, 4), scores.units[1][3]),
+        for name, width, values in (
+            (names.attention_output, dimensions.head_size, scores.heads[1]),
+            (names.feed_forward_output, 1, scores.units[1]),
         ):
-            kept = weight.clone()
-            weight[:, columns] *= 0.999
-            change = float((model(**data).loss - before).abs())
-            weight.copy_(kept)
-            assert expected > 1e-6
-            assert change == pytest.approx(expected / 1000, rel=0.02)
+            chosen = max(range(len(values)), key=values.__getitem__)
+            columns = slice(chosen * width, (chosen + 1) * width)
+            with damped(layer.get_submodule(name), columns):
+                change = float((model(**data).loss - before).abs())
+            assert values[chosen] > 1e-6
+            assert change == pytest.approx(values[chosen] / 1000, rel=0.02)
+
+
+@contextmanager
+def damped(linear: torch.nn.Module, columns: slice) -> Iterator[None]:
+    """Inside, a thousandth of some of its inputs is missing."""
+
+    def damp(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        less = inputs[0].clone()
+        less[..., columns] *= 0.999
+        return (less,)
+
+    handle = linear.register_forward_pre_hook(damp)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @pytest.mark.parametrize("method", method_names())

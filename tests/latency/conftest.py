@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from transformers import BertConfig, RobertaConfig
 
 from hwnas.latency.profile import make_setting
-from hwnas.latency.records import Measured, Setting
+from hwnas.latency.records import Setting
 from hwnas.latency.table import Fit, LatencyTable
 from hwnas.profilers import Failure, TimingProtocol
 from hwnas.provenance import canonical
@@ -41,29 +41,6 @@ def roberta():
 @pytest.fixture(scope="session")
 def setting() -> Setting:
     return make_setting("cpu", "onnxruntime", "fp32", 1, 8, 1, protocol=FAST)
-
-
-@pytest.fixture(scope="session")
-def measured() -> Measured:
-    return Measured(
-        seconds=0.025,
-        low=0.0249,
-        high=0.0252,
-        n=66,
-        median=0.025,
-        p5=0.0245,
-        p95=0.026,
-        rounds=6,
-        round_spread=0.004,
-        peak_memory_bytes=2**33,
-        weight_bytes=90_000_000,
-        flags=("contended", "drift"),
-        load=0.5,
-        mhz=None,
-        date="2026-01-01T00:00:00+00:00",
-        commit=None,
-        hwnas_version="0.1.0",
-    )
 
 
 _MODEL = {"model_type": "bert", "hidden_size": 32, "head_size": 8, "vocabulary": 100, "labels": 3}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,20 @@ import pytest
 
 from hwnas.errors import UsageError
 from hwnas.importance import Scores
+from hwnas.latency.design import staircase_networks
+from hwnas.latency.keys import network_key
 from hwnas.latency.predictor import Predictor
+from hwnas.latency.profile import make_setting
+from hwnas.latency.records import Measured
+from hwnas.latency.table import LatencyTable
+from hwnas.models import get_family
 from hwnas.pipeline.folder import RunFolder
 from hwnas.pipeline.profile import spaces_of
 from hwnas.pipeline.search_options import narrowed
 from hwnas.pipeline.space import Budgets, bounds_from, read_bounds, training_scores
 from hwnas.pipeline.spec import DataSpec, RunSpec
 from hwnas.pipeline.train import load_supernet, train_run
+from hwnas.profilers import TimingProtocol
 from hwnas.spaces import Architecture, Dimensions
 from hwnas.training.train import TrainOptions
 
@@ -68,6 +76,33 @@ def test_aligned_widths(call: Call, training: list[str], tmp_path: Path) -> None
     code, out, err = call(*words)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "a run with align '2,8', not '1,1'" in err
+
+
+def test_widths_follow_the_staircase_of_the_table(
+    call: Call, training: list[str], tiny: Callable[..., Any], tiny_folder: Path, measured: Measured, tmp_path: Path
+) -> None:
+    """A device that takes two heads and 16 units at once, swept: a training in its steps, and a search as well."""
+    shutil.copytree(tiny_folder, tmp_path / "wide")
+    model = tiny("bert", num_labels=2, num_attention_heads=8, intermediate_size=64)
+    model.save_pretrained(tmp_path / "wide")
+    setting = make_setting("cpu", "onnxruntime", "fp32", 1, 16, 1, protocol=TimingProtocol.of_rounds(4))
+    with LatencyTable(tmp_path / "t.sqlite") as table:
+        for arch in staircase_networks(get_family(model.config).dimensions(model.config)):
+            stairs = [2e-4 * -(-heads // 2) + 1e-4 * -(-units // 16) for heads, units in arch.shape]
+            row = replace(measured, seconds=1e-3 + sum(stairs), flags=())
+            table.put(setting, network_key(model.config, arch), "sweep", row)
+    device = ["--table", tmp_path / "t.sqlite", "--seq-len", 16, "--threads", 1, "--rounds", 4]
+    words = ["train", tmp_path / "run", *training, "--model", tmp_path / "wide", "--max-steps", 2, "--json"]
+    code, out, err = call(*words, "--align", "measured", *device)
+    assert code == 0, err
+    assert json.loads(out)["space"] == {"name": "small", "min_layers": 1, "align": [2, 16]}
+    space, rng = load_supernet(RunFolder(tmp_path / "run")).space, np.random.default_rng(0)
+    drawn = [space.sample(rng) for _ in range(40)]
+    assert {count for arch in drawn for count in arch.head_counts} == {0, 2, 4, 6, 8}
+    assert {count for arch in drawn for count in arch.unit_counts} == {0, 16, 32, 48, 64}
+    code, out, err = call("space", tmp_path / "run", "--align", "measured", *device, "--json")
+    assert code == 0, err
+    assert json.loads(call(*words, "--align", "2,16")[1])["reused"], "the run keeps the steps, not where they are from"
 
 
 def test_a_bounded_run_needs_its_own_file_alone(call: Call, training: list[str], tmp_path: Path) -> None:

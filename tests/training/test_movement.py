@@ -61,23 +61,6 @@ def test_they_are_the_sum_over_the_steps_of_the_weights_owned(
     torch.testing.assert_close(rows[0].detach(), before[0][order], rtol=0, atol=0)
 
 
-def test_a_training_that_was_stopped_ends_in_the_same_order(
-    tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path
-) -> None:
-    whole, stopped, again = tiny("bert"), tiny("bert"), tiny("bert")
-    toy(whole, tmp_path / "whole", **OPTIONS)
-
-    def stop(done: int, total: int, text: str) -> None:
-        if done == 30:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        toy(stopped, tmp_path / "stopped", progress=stop, **OPTIONS)
-    toy(again, tmp_path / "stopped", **OPTIONS)
-    pairs = zip(whole.state_dict().values(), again.state_dict().values(), strict=True)
-    assert all(torch.equal(one, other) for one, other in pairs)
-
-
 def test_a_checkpoint_without_them_is_refused(
     tiny: Callable[..., Any], toy: Callable[..., float], tmp_path: Path
 ) -> None:
