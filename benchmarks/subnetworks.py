@@ -1,6 +1,6 @@
 """What a sub-network costs: as a view, as an extracted module, under the mask; and a `full` training step.
 
-    python benchmarks/subnetworks.py [--parts forward evaluation step memory] [--out benchmarks/results/FILE.json]
+    python benchmarks/subnetworks.py [--parts forward evaluation step memory profile] [--out FILE.json]
     python benchmarks/subnetworks.py --space large --parts forward step
     python benchmarks/subnetworks.py --device cuda --dtype bf16 --shape bert-base --batch 32 --length 128
 
@@ -12,6 +12,7 @@
 - step: a training step of `full` against one of `standard`, k = 2, new random sub-networks in every step. The goal is
   1.1 times the FLOPs of its passes.
 - memory: peak memory of such a step, in processes of their own. The goal is 1.15 times that of `standard`.
+- profile: where the time of such a step goes, by PyTorch's profiler, and calls that should be rare in it.
 
 All ways take turns in a new order every round. A ratio is the median over rounds of the ratio to the whole network in
 the same round; that of training steps, which draw anew in every round, is the ratio of all rounds together, and their
@@ -32,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _profile import profile_rows
 from _speed import DTYPES, SHAPES, Flops, Load, Row, judged, measure, summary
 from _step import memory_rows, step_rows
 from rich.console import Console
@@ -48,7 +50,7 @@ from hwnas.tasks import TaskData, batches, drawn, encode, load_task
 from hwnas.training.evaluate import predict
 from hwnas.training.pretrained import load_pretrained
 
-PARTS = ("forward", "evaluation", "step", "memory")
+PARTS = ("forward", "evaluation", "step", "memory", "profile")
 FORWARD_GOAL = 1.15
 """Time of a view over the whole network's, divided by its share of FLOPs, at most."""
 
@@ -159,14 +161,17 @@ def show(rows: list[Row]) -> None:
     table = Table("case", "way", "median", "p20 to p80 [ms]", "ratio", "FLOPs", "quotient", "goal")
     for row in rows:
         timed = "seconds" in row
-        first = f"{row['seconds'] * 1e3:.1f} ms" if timed else f"{row['bytes'] / 2**20:.1f} MiB"
+        if timed:
+            first = f"{row['seconds'] * 1e3:.1f} ms"
+        else:
+            first = f"{row['bytes'] / 2**20:.1f} MiB" if "bytes" in row else f"{row['calls']:g} calls"
         if "networks_per_second" in row:
             first += f", {row['networks_per_second']:.1f}/s"
         table.add_row(
             row["case"],
             row["way"],
             first,
-            f"{row['p20'] * 1e3:.1f} to {row['p80'] * 1e3:.1f}" if timed else "",
+            f"{row['p20'] * 1e3:.1f} to {row['p80'] * 1e3:.1f}" if "p20" in row else "",
             *(f"{row[name]:.3f}" if name in row else "" for name in ("ratio", "flops_ratio", "quotient")),
             f"<= {row['goal']:g}" if "goal" in row else "",
         )
@@ -206,6 +211,7 @@ def main() -> None:
         ),
         "step": lambda: step_rows(load, steps, options.k),
         "memory": lambda: memory_rows(load, 2 if options.smoke else 5, options.k),
+        "profile": lambda: profile_rows(load, steps, options.k),
     }
     rows: list[Row] = []
     for part in options.parts:
