@@ -30,7 +30,7 @@ import numpy as np
 from hwnas.errors import UsageError
 from hwnas.search.archive import Archive, Strategy, Values, everything, layers_of
 from hwnas.search.encodings import Vectors, features, mutants, vector_type
-from hwnas.search.gaussian import Predictions, expected_improvements, fit, noisy_improvements
+from hwnas.search.gaussian import Predictions, expected_improvements, fit, noisy_choices
 from hwnas.spaces import Architecture
 
 FIRST = 10
@@ -208,14 +208,11 @@ class BayesianOptimisation:
         liked = gain.topk(min(_SCREENED, len(candidates))).indices
         some = torch.cat([liked, torch.arange(len(candidates), len(known.mean))])
         mean, covariance = known.mean[some], known.covariance(some, some)
-        left, baseline = list(range(len(liked))), list(range(len(liked), len(some)))
+        baseline = list(range(len(liked), len(some)))
         generator = torch.Generator().manual_seed(self._seed)
         shape = _SAMPLES, y.shape[1], len(x) + _MOST_PENDING + 13
         normals = torch.randn(shape, dtype=torch.float64, generator=generator)
-        chosen: list[int] = []
-        while len(chosen) < count:
-            gain = noisy_improvements(mean, covariance, baseline + chosen, left, reference, normals)
-            chosen.append(left.pop(int(gain.argmax())))
+        chosen = noisy_choices(mean, covariance, baseline, list(range(len(liked))), reference, normals, count)
         return [int(liked[index]) for index in chosen]
 
     def _believed(self, x: Any, y: Any, layers: Any, pending: Any, candidates: Any) -> tuple[Predictions, Any]:

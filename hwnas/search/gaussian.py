@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import moocore
-import numpy as np
+from hwnas.search.boxes import added, below, boxes_left, still_free
 
 _LEAST_VARIANCE = 1e-12
 _LEAST_LENGTHSCALE = 2.5e-2
@@ -162,6 +161,33 @@ def expected_improvements(mean: Any, variance: Any, results: Any, reference: Any
     return (widths * _excess(mean[:, 1:], deviation[:, 1:], levels)).sum(dim=1)
 
 
+def noisy_choices(
+    mean: Any, covariance: Any, baseline: list[int], points: list[int], reference: Any, normals: Any, count: int
+) -> list[int]:
+    """The points that add most hypervolume to a front that is uncertain itself, one after the other.
+
+    Args:
+        mean, covariance, baseline, points, reference, normals: As for `noisy_improvements`; each point that was chosen
+            is part of the baseline of the next choice, so normals have to be as many more.
+        count: How many are chosen, at most all.
+
+    Returns:
+        Indices, some of `points`, in the order of their choice.
+    """
+    there, left, free = list(baseline), list(points), None
+    chosen: list[int] = []
+    while left and len(chosen) < count:
+        known, new = _joint_samples(mean, covariance, there, left, normals)
+        if mean.shape[1] == 3:
+            free = still_free(free, known.mT.numpy(), reference.numpy())
+            gain = sum(below(*boxes, one) for boxes, one in zip(free, new.mT.numpy(), strict=True))
+        else:
+            gain = _improvements(known, new, reference)
+        chosen.append(left.pop(int(gain.argmax())))
+        there.append(chosen[-1])
+    return chosen
+
+
 def noisy_improvements(
     mean: Any, covariance: Any, baseline: list[int], points: list[int], reference: Any, normals: Any
 ) -> Any:
@@ -182,6 +208,14 @@ def noisy_improvements(
 
     Source: Daulton et al. 2021 (Parallel Bayesian optimization of multiple noisy objectives).
     """
+    return _improvements(*_joint_samples(mean, covariance, baseline, points, normals), reference)
+
+
+def _joint_samples(mean: Any, covariance: Any, baseline: list[int], points: list[int], normals: Any) -> tuple[Any, Any]:
+    """Values of the baseline, (samples, objectives, baseline), and with them of each point, (..., points).
+
+    A point that is added to the baseline leaves the values of those before it as they are.
+    """
     import torch
 
     of_them = covariance[:, baseline]
@@ -191,13 +225,19 @@ def noisy_improvements(
     deviation = (variance - cross.square().sum(dim=1)).clamp_min(_LEAST_VARIANCE).sqrt()
     of_baseline, own = normals[:, :, : len(baseline)], normals[:, :, -1:]
     there = mean[baseline].T + torch.einsum("oij,soj->soi", root, of_baseline)
-    new = mean[points].T + torch.einsum("soj,ojp->sop", of_baseline, cross) + deviation * own
-    if mean.shape[1] > 2:
-        return torch.from_numpy(_added(there.mT.numpy(), new.mT.numpy(), reference.numpy()))
+    return there, mean[points].T + torch.einsum("soj,ojp->sop", of_baseline, cross) + deviation * own
+
+
+def _improvements(there: Any, new: Any, reference: Any) -> Any:
+    """Mean hypervolume that each new point adds to those there; arguments of `_joint_samples`, (points,)."""
+    import torch
+
+    if there.shape[1] > 2:
+        return torch.from_numpy(added(there.mT.numpy(), new.mT.numpy(), reference.numpy()))
     first, order = there[:, 0].maximum(reference[0]).sort(dim=1)
     second = there[:, 1].maximum(reference[1]).gather(1, order)
     highest = second.flip(1).cummax(dim=1).values.flip(1)
-    ends = reference.expand(len(normals), 2)
+    ends = reference.expand(len(there), 2)
     lefts, levels = torch.cat([ends[:, :1], first], dim=1), torch.cat([highest, ends[:, 1:]], dim=1)
     beyond = (new[:, 0].unsqueeze(2) - lefts.unsqueeze(1)).clamp_min(0.0)
     widths = torch.cat([beyond[..., :-1] - beyond[..., 1:], beyond[..., -1:]], dim=2)
@@ -217,61 +257,6 @@ def _improvements_of_three(mean: Any, variance: Any, results: Any, reference: An
         length[:, bounded] -= _excess(at, spread, upper[bounded, column])
         gain = gain * length
     return gain.sum(dim=1)
-
-
-def boxes_left(results: Any, reference: Any) -> tuple[Any, Any]:
-    """The space beyond a reference that no result dominates, cut into boxes; three objectives, all maximised.
-
-    The results are met from the largest third objective downwards. The strips along the first objective that those met
-    so far leave change only beside the next one: there boxes end, and begin anew below it.
-
-    Args:
-        results: (n, 3).
-        reference: (3,).
-
-    Returns:
-        Lower and upper ends, (boxes, 3) each; some upper ends are infinite.
-    """
-    inside = results[(results > reference).all(axis=1)]
-    inside = inside[np.argsort(-inside[:, 2], kind="stable")]
-    done: list[tuple[float, ...]] = []
-    first, second, third = reference.tolist()
-    strips = [(first, math.inf, second, math.inf)]  # from, to, least second objective, third objective it begins at
-    for x, y, z in inside.tolist():
-        met = [index for index, (low, _, level, _) in enumerate(strips) if low < x and level < y]
-        if not met:  # dominated
-            continue
-        changed = []
-        for index in met:
-            low, high, level, top = strips[index]
-            if z < top:
-                done.append((low, level, z, min(high, x), math.inf, top))
-            if high > x:
-                changed.append((x, high, level, top))
-        strips[met[0] : met[-1] + 1] = [(strips[met[0]][0], x, y, z), *changed]
-    done.extend((low, level, third, high, math.inf, top) for low, high, level, top in strips if third < top)
-    ends = np.array(done, dtype=np.float64)
-    return ends[:, :3], ends[:, 3:]
-
-
-def _added(there: Any, new: Any, reference: Any) -> Any:
-    """Mean over samples of the hypervolume that each new point adds to those there.
-
-    Args:
-        there, new: (samples, n, objectives) and (samples, points, objectives), maximised.
-        reference: (objectives,).
-
-    Returns:
-        (points,).
-    """
-    total, least = np.zeros(new.shape[1]), -reference
-    for front, points in zip(-there, -new, strict=True):
-        front = moocore.filter_dominated(front)
-        for index, point in enumerate(points):
-            if (point < least).all():  # its box, without what the others cover of it
-                covered = moocore.hypervolume(np.maximum(front, point), ref=least)
-                total[index] += float(np.prod(least - point)) - covered
-    return total / len(new)
 
 
 def _excess(mean: Any, deviation: Any, threshold: Any) -> Any:

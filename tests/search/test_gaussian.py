@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from hwnas.search.gaussian import Predictions, boxes_left, expected_improvements, fit, noisy_improvements
+from hwnas.search.boxes import boxes_left
+from hwnas.search.gaussian import Predictions, expected_improvements, fit, noisy_choices, noisy_improvements
 
 
 def points(count: int, width: int, seed: int) -> Any:
@@ -95,6 +96,24 @@ def test_improvements_of_certain_points_by_hand() -> None:
     mean = torch.tensor([[2.0, 2.0], [4.0, 3.0], [1.0, 1.0], [2.0, 1.5], [4.0, -1.0]], dtype=torch.float64)
     found = expected_improvements(mean, torch.full_like(mean, 1e-16), results, torch.zeros(2, dtype=torch.float64))
     assert found.tolist() == pytest.approx([1.0, 8.0, 0.0, 0.5, 0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize("objectives", [2, 3, 4])
+@pytest.mark.parametrize("seed", range(5))
+def test_points_are_chosen_one_after_the_other(objectives: int, seed: int) -> None:
+    """Each as if what was chosen before it were part of the front, by moocore where there are three objectives."""
+    baseline, left = list(range(12, 30)), list(range(12))
+    mean = points(30, objectives, seed) * 2 - 1
+    factors = torch.stack([points(30, 6, 10 * seed + column) for column in range(objectives)]) - 0.5
+    covariance = 0.3 * factors @ factors.mT + 0.01 * torch.eye(30, dtype=torch.float64)
+    reference = torch.full((objectives,), -0.8, dtype=torch.float64)
+    normals = torch.randn(16, objectives, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    found = noisy_choices(mean, covariance, baseline, left, reference, normals, 7)
+    for index in found:
+        gain = noisy_improvements(mean, covariance, baseline, left, reference, normals)
+        assert float(gain[left.index(index)]) == pytest.approx(float(gain.max()), abs=1e-12)
+        baseline.append(left.pop(left.index(index)))
+    assert sorted(noisy_choices(mean, covariance, baseline, left, reference, normals, 99)) == left
 
 
 def test_boxes_by_hand() -> None:
