@@ -9,8 +9,11 @@ reference point of fixed value on the wrong side. So model and acquisition funct
 searcher interface: computed by `hwnas.search.gaussian`, which tests hold against BoTorch, and the improvements over
 more than three objectives by BoTorch itself. What is different from a textbook run keeps it cheap:
 
-- The acquisition function is not climbed by gradients but evaluated on candidates, which are architectures: random ones
-  and mutants of the front. So nothing has to be rounded, and nothing is proposed twice.
+- The acquisition function is not climbed by gradients but evaluated on candidates, which are architectures: those that
+  differ from one of the front in one entry, as in local search. So nothing has to be rounded, and nothing is proposed
+  twice. On five real exhaustive fronts that was worth 0.9 points of their hypervolume against random ones and mutants
+  of the front, among which a model that knows little of far regions goes there (docs/search.md). In LARGE, where one
+  entry is one of thousands of heads and units, they are random ones and mutants in many entries.
 - Hyperparameters are fitted anew when there are 1.5 times as many results, on `FIT_POINTS` of them.
 - The more results there are, the more proposals are made at once, 1 to 12. EHVI takes the prediction of those before in
   a batch for their result (kriging believer, Ginsbourger et al. 2010), and so of trials that nothing was told of yet;
@@ -29,9 +32,10 @@ import numpy as np
 
 from hwnas.errors import UsageError
 from hwnas.search.archive import Archive, Strategy, Values, everything, layers_of
-from hwnas.search.encodings import Vectors, features, mutants, vector_type
+from hwnas.search.encodings import Vectors, features, mutants, neighbours, vector_type
 from hwnas.search.gaussian import Predictions, expected_improvements, fit, noisy_choices
 from hwnas.spaces import Architecture
+from hwnas.spaces.blocks import blocks
 
 FIRST = 10
 """Results before the first model; until then random architectures are proposed."""
@@ -43,6 +47,7 @@ MODEL_POINTS = 500
 """Most results that a model predicts from."""
 
 _CANDIDATES = 256
+_MOST_CANDIDATES = 384
 _MUTANTS = 96
 _REFRESHED = 8
 _SCREENED = 32
@@ -81,7 +86,8 @@ class BayesianOptimisation:
             raise UsageError(f"searcher {name}: {archive.objectives} objective, expected 2 or more.")
         self._acquire = self._ehvi if name == "ehvi" else self._qlognehvi
         self._archive, self._seed = archive, seed
-        self._features, self._mutants = features(archive.space), mutants(archive.space)
+        self._features, self._neighbours = features(archive.space), neighbours(archive.space)
+        self._mutants = mutants(archive.space) if blocks(archive.space) else None
         self._type = vector_type(archive.space)
         self._rng = np.random.default_rng([seed, 1])
         self._asked: list[_Candidate] = []
@@ -135,17 +141,20 @@ class BayesianOptimisation:
         return [_Candidate(vector, vector.tobytes(), seen) for vector, seen in zip(vectors, inputs, strict=True)]
 
     def _candidates(self) -> list[_Candidate]:
-        """Encodings not proposed before, different ones: all of a small space, else random ones and mutants."""
+        """Encodings not proposed before, different ones: all of a small space, else what is near the front."""
         archive, space = self._archive, self._archive.space
         if archive.size <= _CANDIDATES:
             self._all = self._all or self._entered([self._vector(arch) for arch in everything(space)])
             drawn = self._all
         else:
-            count = _REFRESHED if self._random else self._random.maxlen or 0
-            new = [space.sample_vector(self._rng).astype(self._type) for _ in range(count)]
-            self._random.extend(self._entered(new))
             front = np.stack([self._asked[number].vector for number in archive.front_numbers()])
-            drawn = [*self._random, *self._entered(list(self._mutants(front, _MUTANTS, self._rng)))]
+            if self._mutants is None:
+                drawn = self._entered(list(self._neighbours(front, _MOST_CANDIDATES, _CANDIDATES, self._rng)))
+            else:
+                count = _REFRESHED if self._random else self._random.maxlen or 0
+                new = [space.sample_vector(self._rng).astype(self._type) for _ in range(count)]
+                self._random.extend(self._entered(new))
+                drawn = [*self._random, *self._entered(list(self._mutants(front, _MUTANTS, self._rng)))]
         different = {candidate.key: candidate for candidate in drawn}
         return [candidate for key, candidate in different.items() if key not in self._seen]
 

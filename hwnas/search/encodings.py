@@ -62,6 +62,32 @@ def mutants(space: Space) -> Callable[[Vectors, int, np.random.Generator], Vecto
     return draw
 
 
+def neighbours(space: Space) -> Callable[[Vectors, int, int, np.random.Generator], Vectors]:
+    """All encodings that differ from one of some in one entry, or some of them where there are many.
+
+    The function takes the encodings, (n, entries), the most neighbours that all are given of, how many are drawn
+    otherwise, by a random entry and another value of it, and a source of draws. Some may be given twice, some may be
+    those that it takes. They have the type of the ones given.
+    """
+    bounds = np.array(list(space.bounds.values()))
+    free = np.flatnonzero(bounds[:, 0] < bounds[:, 1])
+    entries = np.repeat(free, bounds[free, 1] - bounds[free, 0] + 1)
+    values = np.concatenate([np.arange(low, high + 1) for low, high in bounds[free]])
+
+    def give(parents: Vectors, most: int, count: int, rng: np.random.Generator) -> Vectors:
+        if len(parents) * len(entries) <= most:
+            children = np.repeat(parents, len(entries), axis=0)
+            children[np.arange(len(children)), np.tile(entries, len(parents))] = np.tile(values, len(parents))
+            return children
+        children, chosen = parents[rng.integers(len(parents), size=count)], free[rng.integers(len(free), size=count)]
+        found = rng.integers(bounds[chosen, 0], bounds[chosen, 1])  # one of the others, which are one fewer
+        at = np.arange(count), chosen
+        children[at] = found + (found >= children[at])
+        return children
+
+    return give
+
+
 def neighbour(space: Space) -> Callable[[Vectors, np.random.Generator], NDArray[np.int64]]:
     """Draws an encoding that has another value in one dimension, uniformly.
 

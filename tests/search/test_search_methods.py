@@ -9,7 +9,7 @@ from hwnas.errors import UsageError
 from hwnas.search import evolution
 from hwnas.search.archive import Archive, everything, layers_of, unit_scaled
 from hwnas.search.bayesian import _spread
-from hwnas.search.encodings import features, mutants, neighbour
+from hwnas.search.encodings import features, mutants, neighbour, neighbours
 from hwnas.search.evolution import RegularizedEvolution, oldest_beaten, priorities
 from hwnas.search.hypervolume import hypervolume
 from hwnas.search.nsga2 import POPULATION
@@ -169,6 +169,26 @@ def test_models_see_numbers_from_0_to_1_and_mutants_reach_both_ends(where: str) 
     assert all(there.decode(vector) in there for vector in seen.tolist())
     np.testing.assert_array_equal(seen.min(axis=0), bounds[:, 0])
     np.testing.assert_array_equal(seen.max(axis=0), bounds[:, 1])
+
+
+def test_all_neighbours_are_given_where_they_are_few() -> None:
+    """SMALL with 1 to 3 layers, 1 to 2 heads and 1 to 4 units: each entry takes its other values, and its own."""
+    there = get_space("small", Dimensions(layers=3, heads=2, units=4, head_size=2, hidden_size=4))
+    rng, start = np.random.default_rng(0), np.array([[3, 2, 4], [1, 1, 1]])
+    few = neighbours(there)(start, 18, 5, rng)
+    of_first = [
+        *([layers, 2, 4] for layers in (1, 2, 3)),
+        [3, 1, 4],
+        [3, 2, 4],
+        *([3, 2, units] for units in range(1, 5)),
+    ]
+    assert few[:9].tolist() == of_first
+    assert len(few) == 18
+    drawn = neighbours(there)(start, 17, 400, rng)
+    assert start.tolist() == [[3, 2, 4], [1, 1, 1]], "what it is given stays"
+    assert (np.minimum(*((drawn != one).sum(axis=1) for one in start)) == 1).all()
+    others = {tuple(row) for row in few.tolist()} - {(3, 2, 4), (1, 1, 1)}
+    assert {tuple(row) for row in drawn.tolist()} == others, "every one but those that it is given"
 
 
 @pytest.mark.parametrize("where", space_names())

@@ -203,7 +203,7 @@ def test_a_model_proposes_both_ends_in_every_space(name: str, where: str, seeds:
 
 @pytest.mark.parametrize("name", MODELLED)
 def test_a_model_of_a_space_that_is_too_large_to_go_through(name: str) -> None:
-    """Its candidates are random networks and mutants of the front then, and not all that there are."""
+    """Its candidates are neighbours of the front then, and not all that there are."""
     larger = Dimensions(layers=4, heads=4, units=64, head_size=2, hidden_size=8)
     found = proposals(name, dimensions=larger)
     assert len(set(found)) == len(found) == evaluations(name)
