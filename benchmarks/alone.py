@@ -32,7 +32,7 @@ from quality import TASKS
 from rich.console import Console
 from searchers import BASELINE, MEASURES, measures, show_qualities, show_verdicts, summary
 
-from hwnas.bench.alone import HALVING, LEVELS, levels_of
+from hwnas.bench.alone import levels_of
 from hwnas.bench.exam import TEST, Exam
 from hwnas.bench.figures import STANDARD
 from hwnas.bench.journal import Journal
@@ -46,7 +46,7 @@ from hwnas.files import write_at_once
 from hwnas.provenance import git_commit, versions
 from hwnas.search.archive import everything
 from hwnas.search.cache import EvaluationCache
-from hwnas.search.schedulers import get_scheduler, scheduler_names
+from hwnas.search.schedulers import ETA, R_MIN, get_scheduler, scheduler_names
 from hwnas.search.search import VALIDATION
 from hwnas.search.searcher import MO_ASHA
 from hwnas.slicing.extract import extract, parameter_counter
@@ -216,9 +216,8 @@ def own_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", type=int, default=32, help="whole trainings of a search")
     parser.add_argument("--runs", type=int, default=10, help="seeds of the searchers")
     parser.add_argument("--searchers", nargs="+", choices=methods, default=methods)
-    middle = -(-LEVELS // 2)
-    parser.add_argument("--r-min", type=int, default=middle, help="MO-ASHA's first rung, in ninths of a training")
-    parser.add_argument("--eta", type=int, default=HALVING, help="one in so many passes a rung of MO-ASHA")
+    parser.add_argument("--r-min", type=int, default=R_MIN, help="MO-ASHA's first rung, in ninths of a training")
+    parser.add_argument("--eta", type=int, default=ETA, help="one in so many passes a rung of MO-ASHA")
     parser.add_argument("--table", type=Path, help="JSON file of what is shown; default: beside the CSV file")
 
 

@@ -34,9 +34,6 @@ from hwnas.training.options import TrainOptions
 LEVELS = 9
 """Resource levels of MO-ASHA's trainings of a number of steps; those of a number of epochs have one an epoch."""
 
-HALVING = 2
-"""One in so many passes MO-ASHA's one rung, in the middle of trainings of a number of steps."""
-
 _PRELOAD = ("hwnas.bench.alone", "hwnas.bench.standard")
 """What takes processes seconds to import."""
 
@@ -53,20 +50,6 @@ def levels_of(method: str, options: TrainOptions, examples: int) -> int:
         return 1
     wanted = LEVELS if options.max_steps is not None else max(1, round(options.epochs))
     return min(wanted, options.steps(examples))
-
-
-def rungs_of(options: TrainOptions, levels: int) -> tuple[int, int]:
-    """MO-ASHA's first rung, a level, and one in how many passes a rung.
-
-    In trainings of epochs they are as published, 1 and 3. Those of a number of steps are shorter: after a ninth of them
-    most sub-networks give a constant answer, so there is one rung, in the middle, which half of them pass. That finds
-    more than random search where the published rungs do not (docs/search.md).
-
-    Args:
-        options: Epochs or steps.
-        levels: Resource levels of a whole training, from `levels_of`.
-    """
-    return (R_MIN, ETA) if options.max_steps is None else (max(1, -(-levels // 2)), HALVING)
 
 
 def standard_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report, *, at_once: int = 1) -> None:
@@ -91,13 +74,11 @@ def standard_unit(folder: BenchFolder, scale: Scale, unit: Unit, report: Report,
         Exception: Several trainings in a row failed; one that fails costs its share of the budget, and has no row.
     """
     network, exam, levels = _load(scale, unit)
-    r_min, eta = rungs_of(scale.options(unit.strategy, unit.seed), levels)
     scheduler = get_scheduler(
-        unit.method, network.space, objectives=2, evaluations=unit.evaluations, seed=unit.seed, levels=levels,
-        r_min=r_min, eta=eta,
-    )  # fmt: skip
+        unit.method, network.space, objectives=2, evaluations=unit.evaluations, seed=unit.seed, levels=levels
+    )
     cost = get_objective("parameters", network.model.config, None)
-    asha = {"levels": levels, "r_min": r_min, "eta": eta} if unit.method == MO_ASHA else {}
+    asha = {"levels": levels, "r_min": R_MIN, "eta": ETA} if unit.method == MO_ASHA else {}
     about = {
         "task": unit.task,
         "space": unit.space,

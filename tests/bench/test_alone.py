@@ -102,7 +102,7 @@ def test_two_trials_at_once(scale: Scale, alone: Alone, tmp_path: Path) -> None:
     outcome = run_figure(folder, get_figure("5b"), scale, **options)
     assert outcome.units == (UNIT,)
     _, rows, text = folder.read(folder.results(UNIT))
-    assert (text["levels"], text["r_min"], text["eta"]) == ("6", "3", "2")
+    assert (text["levels"], text["r_min"], text["eta"]) == ("6", "1", "3")
     assert spent(rows)[-1] == 3.0
     assert len({row.architecture for row in rows}) == len(rows) > 3
     assert sorted(row.number for row in rows) == list(range(len(rows)))
@@ -110,9 +110,7 @@ def test_two_trials_at_once(scale: Scale, alone: Alone, tmp_path: Path) -> None:
     assert {row.number: row.architecture for row in rows if row.number < 3} == dict(enumerate(designs))
     assert all(row.test_error is not None for row in rows)
     assert all(a.elapsed <= b.elapsed for a, b in pairwise(rows))  # type: ignore[operator]
-    assert {row.flags for row in rows} <= {"", *(f"stopped:{level}/6" for level in range(1, 6))}, (
-        "the budget may end before a rung"
-    )
+    assert {row.flags for row in rows} <= {"", *(f"stopped:{level}/6" for level in range(1, 6))}
     whole = [row for row in rows if share(row) == 1]
     assert 0 < len(whole) < len(rows)
     module, _ = alone.tuned(whole[0].architecture)

@@ -10,7 +10,7 @@ import pytest
 from syne_tune.backend.trial_status import Trial
 from syne_tune.optimizer.scheduler import SchedulerDecision
 
-from hwnas.bench.alone import levels_of, rungs_of
+from hwnas.bench.alone import levels_of
 from hwnas.errors import UnknownNameError, UsageError
 from hwnas.search.mo_asha import MOASHA
 from hwnas.search.schedulers import LEVEL, get_scheduler, metric_names, require_scheduler
@@ -152,8 +152,6 @@ def test_levels_are_epochs_or_shares_of_the_steps() -> None:
     assert levels_of(MO_ASHA, TrainOptions(epochs=0.4), 100) == 1
     assert levels_of(MO_ASHA, TrainOptions(max_steps=400), 100) == 9
     assert levels_of(MO_ASHA, TrainOptions(max_steps=4), 100) == 4
-    assert rungs_of(TrainOptions(epochs=5), 5) == (1, 3), "as published"
-    assert [rungs_of(TrainOptions(max_steps=400), levels) for levels in (9, 4, 1)] == [(5, 2), (2, 2), (1, 2)]
 
 
 def test_wrong_settings_are_one_clear_error() -> None:
